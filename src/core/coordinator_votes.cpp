@@ -1,0 +1,241 @@
+// Newcomers, votes and boundaries. A newcomer opens its links in the background; it becomes a member when every member of
+// the run has voted for an update, so at a moment without open operations.
+#include <algorithm>
+
+#include "core/coordinator_state.h"
+
+namespace pccl::core {
+namespace {
+
+constexpr TimeUs kDeadLinkRetry = 30 * kSecond;
+
+bool is_newcomer(const MemberInfo& member) { return member.stage == Stage::kPreparing || member.stage == Stage::kReady; }
+
+}  // namespace
+
+bool CoordinatorState::anybody_admitted() const {
+    return std::any_of(members_.begin(), members_.end(), [](const auto& entry) { return !is_newcomer(entry.second); });
+}
+
+wire::Globals CoordinatorState::globals() const {
+    wire::Globals out;
+    for (const auto& [id, group] : groups_) {
+        if (group.members.empty()) continue;
+        const auto size = static_cast<uint32_t>(group.members.size());
+        out.world_size += size;
+        out.largest_group = std::max(out.largest_group, size);
+        ++out.groups;
+    }
+    return out;
+}
+
+bool CoordinatorState::somebody_waits_for(const MemberId& id) const {
+    const auto group = groups_.find(members_.at(id).group);
+    if (group != groups_.end() && group->second.proposal) return true;
+    return std::any_of(members_.begin(), members_.end(), [&](const auto& entry) {
+        return entry.first != id && (entry.second.vote.has_value() || is_newcomer(entry.second));
+    });
+}
+
+void CoordinatorState::prepare(TimeUs now, const MemberId& id) {
+    MemberInfo& member = members_[id];
+    member.stage = Stage::kPreparing;
+    member.prepare_number = ++prepares_;
+    member.prepare_deadline = now + 2 * config_.timeouts.connect;
+    push_expected(member.group);
+    wire::Prepare message;
+    message.number = member.prepare_number;
+    message.run = run_;
+    const auto group = groups_.find(member.group);
+    if (group != groups_.end()) {
+        for (const MemberId& other : group->second.members) {
+            if (alive(other)) message.peers.push_back(members_[other].peer);
+        }
+    }
+    send(id, message);
+}
+
+/// Tells a group's members which newcomers may open links.
+void CoordinatorState::push_expected(uint32_t group_id) {
+    const auto group = groups_.find(group_id);
+    if (group == groups_.end()) return;
+    wire::Expect message;
+    for (const auto& [id, member] : members_) {
+        if (is_newcomer(member) && member.group == group_id) message.newcomers.push_back(id);
+    }
+    for (const MemberId& id : group->second.members) send(id, message);
+}
+
+void CoordinatorState::push_pending() {
+    const bool level = std::any_of(members_.begin(), members_.end(), [](const auto& entry) { return entry.second.stage == Stage::kReady; });
+    if (level == pending_level_) return;
+    pending_level_ = level;
+    wire::Pending message;
+    message.level = level;
+    for (const auto& [id, member] : members_) {
+        if (member.stage == Stage::kAdmitted) send(id, message);
+    }
+}
+
+bool CoordinatorState::on_prepared(TimeUs now, const MemberId& from, const wire::Prepared& message) {
+    MemberInfo& member = members_[from];
+    if (member.stage != Stage::kPreparing || message.number != member.prepare_number) return true;
+    if (!message.ok) {
+        // A member that refuses links and has no connection here either is dead; one that is connected is out of reach.
+        bool unreachable = false;
+        for (const MemberId& other : message.unreachable) {
+            if (!alive(other)) continue;
+            if (members_[other].connection == 0) {
+                evict(now, other, "a newcomer could not reach it, and it has no connection to the coordinator");
+            } else {
+                unreachable = true;
+            }
+        }
+        if (!alive(from)) return true;
+        if (unreachable) {
+            drop_newcomer(from, Code::RANK_CONNECTION_FAILED, message.reason);
+        } else {
+            prepare(now, from);
+        }
+        return true;
+    }
+    member.stage = Stage::kReady;
+    member.prepare_deadline = kNever;
+    push_pending();
+    found_run(now);
+    check_votes(now);
+    return true;
+}
+
+void CoordinatorState::drop_newcomer(const MemberId& id, Code code, const std::string& reason) {
+    const MemberInfo member = members_[id];
+    if (member.connection != 0 && code != Code::SUCCESS) refuse(member.connection, code, reason);
+    remove_member(id);
+    push_expected(member.group);
+    push_pending();
+    const auto group = groups_.find(member.group);
+    if (group != groups_.end() && in_proposal(group->second, id)) need_change(last_tick_, member.group);
+}
+
+/// The first member of a run, or of the next one after everybody left, is admitted without a vote.
+void CoordinatorState::found_run(TimeUs now) {
+    if (anybody_admitted()) return;
+    for (const auto& [id, group] : groups_) {
+        if (group.proposal || group.installing) return;
+    }
+    const MemberId* first = nullptr;
+    uint64_t arrival = 0;
+    for (const auto& [id, member] : members_) {
+        if (member.stage != Stage::kReady || (first != nullptr && member.arrival > arrival)) continue;
+        first = &id;
+        arrival = member.arrival;
+    }
+    if (first == nullptr) return;
+    const MemberId founder = *first;
+    const uint32_t group = members_[founder].group;
+    groups_.clear();
+    groups_[group].constants = members_[founder].constants;
+    members_[founder].stage = Stage::kAdmitted;
+    push_pending();
+    if (run_begun_) run_ = RunId{random_.next_id()};
+    run_begun_ = true;
+    log(LogLevel::kInfo, "run " + run_.brief() + " begins with member " + founder.brief());
+    groups_[group].members = {};
+    propose(now, group, false);
+}
+
+bool CoordinatorState::on_vote(TimeUs now, const MemberId& from, const wire::Vote& message) {
+    MemberInfo& member = members_[from];
+    const auto kind = static_cast<uint8_t>(message.kind);
+    if (kind != static_cast<uint8_t>(wire::VoteKind::kUpdate) && kind != static_cast<uint8_t>(wire::VoteKind::kOptimize)) return false;
+    if (member.answer && member.answer->number >= message.number) {
+        if (member.answer->number == message.number) send(from, *member.answer);
+        return true;
+    }
+    member.vote = message;
+    check_votes(now);
+    return true;
+}
+
+void CoordinatorState::check_votes(TimeUs now) {
+    if (boundary_ || !anybody_admitted()) return;
+    for (const auto& [id, group] : groups_) {
+        if (group.proposal || group.installing) return;
+    }
+    bool update = false, optimize = false;
+    for (const auto& [id, member] : members_) {
+        if (member.stage != Stage::kAdmitted) continue;
+        if (!member.vote) return;
+        (member.vote->kind == wire::VoteKind::kUpdate ? update : optimize) = true;
+    }
+    if (update && optimize) {
+        std::vector<MemberId> all;
+        for (const auto& [id, member] : members_) all.push_back(id);
+        for (const MemberId& id : all) answer_vote(id, Code::INVALID_USAGE, "some members called for an update of the topology, others for its optimisation");
+    } else if (optimize) {
+        log(LogLevel::kInfo, "all members voted to optimise the topology: nothing is measured yet, the current plan is kept");
+        finish_boundary_without_change();
+    } else if (update) {
+        start_boundary(now);
+    }
+}
+
+void CoordinatorState::answer_vote(const MemberId& id, Code code, const std::string& text) {
+    MemberInfo& member = members_[id];
+    if (!member.vote) return;
+    wire::VoteAnswer answer;
+    answer.number = member.vote->number;
+    answer.kind = member.vote->kind;
+    answer.code = static_cast<uint8_t>(code);
+    answer.text = text;
+    answer.globals = globals();
+    member.vote.reset();
+    member.answer = answer;
+    send(id, answer);
+}
+
+void CoordinatorState::finish_boundary_without_change() {
+    std::vector<MemberId> all;
+    for (const auto& [id, member] : members_) all.push_back(id);
+    for (const MemberId& id : all) answer_vote(id, Code::SUCCESS, "");
+}
+
+void CoordinatorState::start_boundary(TimeUs now) {
+    std::set<uint32_t> involved;
+    for (const auto& [id, member] : members_) {
+        if (member.stage == Stage::kReady) involved.insert(member.group);
+    }
+    for (auto& [id, group] : groups_) {
+        if (!group.dead_links.empty() && now - group.dead_links_tried > kDeadLinkRetry) involved.insert(id);
+    }
+    if (involved.empty()) return finish_boundary_without_change();
+    boundary_ = true;
+    for (uint32_t id : involved) {
+        if (groups_.count(id) == 0) {
+            const MemberInfo* first = nullptr;
+            for (const auto& [member_id, member] : members_) {
+                if (member.group == id && member.stage == Stage::kReady && (first == nullptr || member.arrival < first->arrival)) first = &member;
+            }
+            groups_[id].constants = first->constants;
+        }
+        propose(now, id, true);
+    }
+}
+
+bool CoordinatorState::on_leave(TimeUs now, const MemberId& from, const wire::Leave& message) {
+    MemberInfo& member = members_[from];
+    if (is_newcomer(member)) {
+        drop_newcomer(from, Code::SUCCESS, "");
+        return true;
+    }
+    if (member.stage == Stage::kLeaving) return true;
+    log(LogLevel::kInfo, who(from) + " leaves: " + message.reason);
+    member.stage = Stage::kLeaving;
+    member.vote.reset();
+    GroupInfo& group = groups_[member.group];
+    group.gone = who(from) + " left";
+    need_change(now, member.group);
+    return true;
+}
+
+}  // namespace pccl::core

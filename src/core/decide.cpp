@@ -1,0 +1,149 @@
+#include "core/decide.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/status.h"
+
+namespace pccl::core {
+namespace {
+
+struct Entry {
+    MemberId member;
+    const wire::OpRecord* record = nullptr;  ///< null: not called, or ended before a later one of the same tag
+    bool ended_before = false;
+};
+
+/// One survivor's answer, indexed: a group may have thousands of tags.
+struct Index {
+    MemberId member;
+    std::map<wire::OpKey, const wire::OpRecord*> records;
+    std::map<std::pair<wire::OpKind, uint64_t>, uint64_t> ended;
+
+    Index(const MemberId& id, const wire::Frozen& answer) : member(id) {
+        for (const wire::OpRecord& record : answer.records) records[record.key] = &record;
+        for (const wire::TagCounter& counter : answer.counters) ended[{counter.kind, counter.tag}] = counter.ended;
+    }
+
+    Entry entry(const wire::OpKey& key) const {
+        Entry out{member};
+        if (const auto at = records.find(key); at != records.end()) {
+            out.record = at->second;
+        } else if (const auto counter = ended.find({key.kind, key.tag}); counter != ended.end()) {
+            out.ended_before = counter->second >= key.sequence;
+        }
+        return out;
+    }
+};
+
+bool at_least_complete(const Entry& entry) {
+    if (entry.record == nullptr) return entry.ended_before;
+    return entry.record->state == wire::OpState::kComplete || entry.record->state == wire::OpState::kSuccess;
+}
+
+bool bit(const std::vector<uint8_t>& bits, uint32_t index) {
+    return index / 8 < bits.size() && (bits[index / 8] >> (index % 8) & 1) != 0;
+}
+
+/// Whether the survivors together hold every final segment.
+bool all_finals_held(const std::vector<Entry>& entries, uint32_t segments) {
+    if (std::any_of(entries.begin(), entries.end(), at_least_complete)) return true;
+    for (uint32_t s = 0; s < segments; ++s) {
+        const bool held = std::any_of(entries.begin(), entries.end(), [&](const Entry& e) { return e.record != nullptr && bit(e.record->finals, s); });
+        if (!held) return false;
+    }
+    return true;
+}
+
+void fill_finals(const std::vector<Entry>& entries, wire::Decision& out) {
+    for (const Entry& entry : entries) {
+        if (at_least_complete(entry)) continue;
+        out.finals.push_back({entry.member, entry.record != nullptr ? entry.record->finals : std::vector<uint8_t>()});
+    }
+}
+
+uint32_t flags_of(const std::vector<Entry>& entries) {
+    uint32_t all = 0;
+    for (const Entry& entry : entries) {
+        if (entry.record == nullptr) continue;
+        if (entry.record->state == wire::OpState::kSuccess) return entry.record->flags;
+        all |= entry.record->flags;
+    }
+    return all;
+}
+
+void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wire::Decision& out) {
+    const wire::OpRecord* sample = nullptr;
+    bool cancel = false, success = false, same_attempt = true, all_called = true;
+    for (const Entry& entry : entries) {
+        if (entry.record == nullptr) {
+            all_called &= entry.ended_before;
+            success |= entry.ended_before;
+            continue;
+        }
+        const wire::OpRecord& record = *entry.record;
+        if (record.state == wire::OpState::kError) {
+            out.verdict = wire::Verdict::kFail;
+            out.code = record.error;
+            out.text = record.text;
+            return;
+        }
+        if (sample == nullptr) sample = &record;
+        same_attempt &= record.attempt == sample->attempt && record.descriptor == sample->descriptor;
+        cancel |= record.cancel;
+        success |= record.state == wire::OpState::kSuccess;
+    }
+    if (sample != nullptr) {
+        out.attempt = sample->attempt;
+        out.descriptor = sample->descriptor;
+    }
+    out.flags = flags_of(entries);
+    const bool complete = std::all_of(entries.begin(), entries.end(), at_least_complete);
+    const bool any_complete = std::any_of(entries.begin(), entries.end(), at_least_complete);
+    const bool is_reduce = out.key.kind == wire::OpKind::kReduce;
+    if ((complete && same_attempt) || (input.mutations.commit_if_any_complete && any_complete)) {
+        out.verdict = wire::Verdict::kCommit;
+    } else if (is_reduce && all_called && same_attempt && sample != nullptr && all_finals_held(entries, sample->segments)) {
+        out.verdict = wire::Verdict::kFinish;
+        fill_finals(entries, out);
+    } else if (cancel && !success) {
+        out.verdict = wire::Verdict::kCancel;
+        out.text = "a participant asked for it";
+    } else if (!input.participant_gone && same_attempt) {
+        out.verdict = wire::Verdict::kResume;
+        fill_finals(entries, out);
+    } else {
+        out.verdict = wire::Verdict::kAbort;
+        out.redo = is_reduce && input.redo;
+        out.text = input.gone.empty() ? "a member was lost" : input.gone;
+    }
+}
+
+}  // namespace
+
+std::vector<wire::Decision> decide(const DecideInput& input) {
+    // Only names that somebody lists can be undecided; all else ended everywhere or was called by nobody.
+    std::vector<Index> survivors;
+    std::set<wire::OpKey> keys;
+    for (const auto& [member, answer] : input.survivors) {
+        survivors.emplace_back(member, *answer);
+        for (const wire::OpRecord& record : answer->records) keys.insert(record.key);
+    }
+    std::vector<wire::Decision> out;
+    for (const wire::OpKey& key : keys) {
+        std::vector<Entry> entries;
+        for (const Index& survivor : survivors) entries.push_back(survivor.entry(key));
+        const bool over = std::all_of(entries.begin(), entries.end(), [](const Entry& e) {
+            return e.ended_before || (e.record != nullptr && e.record->state == wire::OpState::kSuccess);
+        });
+        if (over) continue;
+        wire::Decision decision;
+        decision.key = key;
+        decide_one(input, entries, decision);
+        out.push_back(std::move(decision));
+    }
+    return out;
+}
+
+}  // namespace pccl::core

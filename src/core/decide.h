@@ -1,0 +1,25 @@
+// What becomes of each operation when an epoch ends: a pure function of the survivors' records.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/mutations.h"
+#include "wire/messages.h"
+
+namespace pccl::core {
+
+struct DecideInput {
+    /// Survivors: members of both the old epoch and the proposal, in rank order, with their answers. Joiners do not count.
+    std::vector<std::pair<MemberId, const wire::Frozen*>> survivors;
+    bool participant_gone = false;  ///< the old epoch had members that are not survivors
+    std::string gone;               ///< who and why, for the texts
+    bool redo = false;              ///< the group's policy is retry
+    Mutations mutations;
+};
+
+/// One decision for each operation that has not ended everywhere under an applied Install. The order of the rules is
+/// fail, commit, finish, cancel, resume, abort.
+std::vector<wire::Decision> decide(const DecideInput& input);
+
+}  // namespace pccl::core

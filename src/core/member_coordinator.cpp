@@ -1,0 +1,266 @@
+// The member's conversation with the coordinator, and its fate.
+#include <algorithm>
+
+#include "core/member_state.h"
+
+namespace pccl::core {
+
+void MemberState::coordinator_up(TimeUs now) {
+    coordinator_up_ = true;
+    coordinator_heard_ = now;
+    coordinator_sent_ = now;
+    wire::Register message;
+    message.id = config_.id;
+    message.group = config_.group;
+    message.endpoints = config_.endpoints;
+    message.constants = config_.constants;
+    if (admitted_) {
+        message.run = run_;
+        message.installed = epoch_;
+        message.promised = promised_;
+        message.last_answer = last_answer_;
+        message.installed_members = members_;
+        message.suspicions = suspicions_;
+        if (vote_) {
+            message.vote_number = vote_->number;
+            message.vote = vote_->kind;
+        }
+        if (proposal_) {
+            for (const wire::Peer& peer : proposal_->members) message.promised_members.push_back(peer.id);
+        }
+    }
+    to_coordinator(message);
+    if (!admitted_) return;
+    for (const auto& [key, op] : ops_) {
+        if (op->cancel) request_change(wire::ChangeReason::kCancel);
+    }
+    if (leaving_) to_coordinator(wire::Leave{fate_.text()});
+}
+
+void MemberState::coordinator_down(TimeUs now, const std::string& why) {
+    if (coordinator_up_ || coordinator_lost_ == 0) coordinator_lost_ = now;
+    coordinator_up_ = false;
+    if (join_ticket_ != 0) {
+        CallResult result;
+        result.status = {Code::MASTER_CONNECTION_FAILED, "the coordinator's connection was lost before this peer was admitted: " + why};
+        complete(join_ticket_, std::move(result));
+        join_ticket_ = 0;
+        depart();
+        return;
+    }
+    if (leaving_) leave_deadline_ = std::min(leave_deadline_, now + kSecond);
+    if (admitted_ && fate_.ok()) log(LogLevel::kWarn, "lost the coordinator: " + why);
+}
+
+template <class Message, class Handler>
+static bool decoded(std::span<const uint8_t> body, Handler handler) {
+    Message message;
+    return wire::decode(body, message) && handler(message);
+}
+
+bool MemberState::coordinator_frame(TimeUs now, wire::Type type, std::span<const uint8_t> body) {
+    coordinator_heard_ = now;
+    switch (type) {
+        case wire::Type::kHeartbeat:
+            return true;
+        case wire::Type::kWelcome:
+            return decoded<wire::Welcome>(body, [&](auto& m) { return on_welcome(now, m); });
+        case wire::Type::kRefused:
+            return decoded<wire::Refused>(body, [&](auto& m) { return on_refused(now, m); });
+        case wire::Type::kPrepare:
+            return decoded<wire::Prepare>(body, [&](auto& m) { return on_prepare(now, m); });
+        case wire::Type::kExpect:
+            return decoded<wire::Expect>(body, [&](auto& m) {
+                expected_ = {m.newcomers.begin(), m.newcomers.end()};
+                return true;
+            });
+        case wire::Type::kPropose:
+            return decoded<wire::Propose>(body, [&](auto& m) { return on_propose(now, std::move(m)); });
+        case wire::Type::kInstall:
+            return decoded<wire::Install>(body, [&](auto& m) { return on_install(now, std::move(m)); });
+        case wire::Type::kVoteAnswer:
+            return decoded<wire::VoteAnswer>(body, [&](auto& m) { return on_vote_answer(now, m); });
+        case wire::Type::kPending:
+            return decoded<wire::Pending>(body, [&](auto& m) {
+                peers_wait_ = m.level;
+                return true;
+            });
+        case wire::Type::kEvicted:
+            return decoded<wire::Evicted>(body, [&](auto& m) {
+                set_fate(now, {Code::EVICTED, "the coordinator removed this peer from the run: " + m.reason});
+                return true;
+            });
+        case wire::Type::kLeft:
+            if (leaving_) depart();
+            return true;
+        default:
+            return false;
+    }
+}
+
+bool MemberState::on_welcome(TimeUs now, const wire::Welcome& message) {
+    if (message.version != wire::kProtocolVersion) {
+        return on_refused(now, {message.version, static_cast<uint8_t>(Code::VERSION_MISMATCH), "the coordinator speaks another protocol version"});
+    }
+    if (message.term < term_) {
+        log(LogLevel::kWarn, "ignoring a coordinator of an older term");
+        return false;
+    }
+    if (admitted_ && message.run != run_) {
+        set_fate(now, {Code::EVICTED, "the coordinator serves another run"});
+        return true;
+    }
+    term_ = message.term;
+    if (!admitted_) run_ = message.run;
+    return true;
+}
+
+bool MemberState::on_refused(TimeUs now, const wire::Refused& message) {
+    const Status status{static_cast<Code>(message.code), "the coordinator refused this peer: " + message.reason};
+    if (join_ticket_ != 0) {
+        CallResult result;
+        result.status = status;
+        complete(join_ticket_, std::move(result));
+        join_ticket_ = 0;
+        depart();
+        return true;
+    }
+    set_fate(now, {Code::EVICTED, status.text()});
+    return true;
+}
+
+bool MemberState::on_prepare(TimeUs now, const wire::Prepare& message) {
+    if (admitted_) return true;
+    run_ = message.run;
+    prepare_ = message;
+    expected_.clear();
+    for (const wire::Peer& peer : message.peers) {
+        expected_.insert(peer.id);
+        connect_to(now, peer);
+    }
+    report_prepared();
+    return true;
+}
+
+Status MemberState::join(TimeUs, Ticket* ticket) {
+    if (!fate_.ok()) return fate_;
+    if (admitted_ || join_ticket_ != 0) return {Code::INVALID_USAGE, "the communicator is connected already"};
+    join_ticket_ = *ticket = ++last_ticket_;
+    calls_[*ticket] = {};
+    return {};
+}
+
+bool MemberState::on_vote_answer(TimeUs now, const wire::VoteAnswer& message) {
+    if (!vote_ || message.number != vote_->number) return true;
+    view_.globals = message.globals;
+    last_answer_ = message.number;
+    const auto code = static_cast<Code>(message.code);
+    end_vote(code == Code::SUCCESS ? Status() : Status(code, message.text));
+    run_queue(now);
+    return true;
+}
+
+void MemberState::end_vote(const Status& status) {
+    CallResult result;
+    result.status = status;
+    const Ticket ticket = vote_->ticket;
+    if (!status.ok()) to_coordinator(wire::Withdraw{vote_->number});
+    vote_.reset();
+    complete(ticket, std::move(result));
+}
+
+void MemberState::request_change(wire::ChangeReason reason) {
+    wire::RequestChange message;
+    message.epoch = epoch_;
+    message.reason = reason;
+    to_coordinator(message);
+}
+
+Status MemberState::leave(TimeUs now, Ticket* ticket) {
+    *ticket = ++last_ticket_;
+    calls_[*ticket] = {};
+    if (!fate_.ok() || !admitted_) {
+        const Status status = fate_.ok() ? Status(Code::INVALID_USAGE, "the communicator has left the run") : fate_;
+        if (leaving_) {
+            // An evicted member is on its way out already; this call ends with it.
+            leave_ticket_ = *ticket;
+            return {};
+        }
+        set_fate(now, status);
+        complete(*ticket, {});
+        return {};
+    }
+    leave_ticket_ = *ticket;
+    evict_self(now, {Code::INVALID_USAGE, "the communicator has left the run"});
+    return {};
+}
+
+/// Ends every call with `status`.
+void MemberState::fail_calls(TimeUs now, const Status& status) {
+    std::vector<wire::OpKey> open;
+    for (const auto& [key, op] : ops_) open.push_back(key);
+    for (const wire::OpKey& key : open) {
+        const auto at = ops_.find(key);
+        if (at == ops_.end()) continue;
+        if (at->second->called) {
+            end(now, *at->second, status);
+        } else {
+            erase(*at->second);
+        }
+    }
+    CallResult result;
+    result.status = status;
+    for (const QueuedCall& call : queue_) complete(call.ticket, result);
+    queue_.clear();
+    if (vote_) end_vote(status);
+    if (join_ticket_ != 0) complete(join_ticket_, result);
+    join_ticket_ = 0;
+}
+
+/// This member leaves by itself: no call works any more, but links stay until the others have gone on without it, so that
+/// nothing they still need from it is lost.
+void MemberState::evict_self(TimeUs now, const Status& status) {
+    if (!fate_.ok()) return;
+    if (status.code() == Code::EVICTED) log(LogLevel::kError, status.text());
+    fate_ = status;
+    leaving_ = true;
+    leave_deadline_ = now + (coordinator_up_ ? config_.timeouts.freeze : kSecond);
+    to_coordinator(wire::Leave{status.text()});
+    fail_calls(now, status);
+}
+
+/// The end at once: removed by the coordinator, or nothing left to wait for.
+void MemberState::set_fate(TimeUs now, const Status& status) {
+    if (fate_.ok()) {
+        if (status.code() == Code::EVICTED) log(LogLevel::kError, status.text());
+        fate_ = status;
+        fail_calls(now, status);
+    }
+    depart();
+}
+
+void MemberState::depart() {
+    admitted_ = false;
+    leaving_ = false;
+    frozen_ = false;
+    proposal_.reset();
+    prepare_.reset();
+    view_.connected = false;
+    outbox_.push_back(Action{Action::Kind::kCutAll});
+    for (auto& [id, link] : links_) {
+        release_in_flight(link, nullptr);
+        Action action{Action::Kind::kCloseLink};
+        action.peer = id;
+        action.text = "this member has left the run";
+        outbox_.push_back(std::move(action));
+    }
+    links_.clear();
+    Action close{Action::Kind::kCloseCoordinator};
+    close.text = "left the run";
+    outbox_.push_back(std::move(close));
+    coordinator_up_ = false;
+    if (leave_ticket_ != 0) complete(leave_ticket_, {});
+    leave_ticket_ = 0;
+}
+
+}  // namespace pccl::core

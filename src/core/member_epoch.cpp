@@ -1,0 +1,366 @@
+// Epoch changes at a member: freezing with a snapshot, and installing a new epoch with the coordinator's decisions.
+#include <algorithm>
+
+#include "core/member_state.h"
+
+namespace pccl::core {
+namespace {
+
+bool contains(const std::vector<wire::Peer>& list, const MemberId& id) {
+    return std::any_of(list.begin(), list.end(), [&](const wire::Peer& peer) { return peer.id == id; });
+}
+
+/// Members once each, and dead links between two of them.
+bool well_formed(const std::vector<wire::Peer>& members, const std::vector<wire::Pair>& dead_links) {
+    std::set<MemberId> ids;
+    for (const wire::Peer& peer : members) ids.insert(peer.id);
+    if (ids.size() != members.size() || members.empty() || members.size() > plan::kRanksMax) return false;
+    std::set<wire::Pair> pairs;
+    for (const wire::Pair& pair : dead_links) {
+        if (!(pair.a < pair.b) || ids.count(pair.a) == 0 || ids.count(pair.b) == 0 || !pairs.insert(pair).second) return false;
+    }
+    return true;
+}
+
+std::vector<bool> unpack(const std::vector<uint8_t>& bits, uint32_t segments) {
+    std::vector<bool> out(segments, false);
+    for (uint32_t s = 0; s < segments && s / 8 < bits.size(); ++s) out[s] = (bits[s / 8] >> (s % 8) & 1) != 0;
+    return out;
+}
+
+}  // namespace
+
+plan::Kind MemberState::plan_kind(uint64_t bytes) const {
+    return plan::choose(static_cast<plan::Kind>(constants_.plan), bytes, topology_);
+}
+
+bool MemberState::on_propose(TimeUs now, wire::Propose message) {
+    if (!contains(message.members, config_.id) || !well_formed(message.members, message.dead_links)) return false;
+    const bool stale = message.term < term_ || message.id < promised_ || message.id <= epoch_;
+    if (stale || !fate_.ok() || leaving_) return true;
+    promised_ = message.id;
+    run_ = message.run;
+    proposal_ = std::move(message);
+    if (!frozen_) frozen_since_ = now;
+    freeze();
+    for (const wire::LostLink& lost : proposal_->lost_links) {
+        if (lost.pair.a != config_.id && lost.pair.b != config_.id) continue;
+        const MemberId& other = lost.pair.a == config_.id ? lost.pair.b : lost.pair.a;
+        const auto at = links_.find(other);
+        if (at == links_.end() || !at->second.up || at->second.incarnation != lost.incarnation) continue;
+        Action action{Action::Kind::kCloseLink};
+        action.peer = other;
+        action.incarnation = lost.incarnation;
+        action.text = "the other end lost it";
+        outbox_.push_back(std::move(action));
+        at->second.up = false;
+    }
+    for (const wire::Peer& peer : proposal_->members) {
+        const wire::Pair pair{std::min(peer.id, config_.id), std::max(peer.id, config_.id)};
+        const auto& dead = proposal_->dead_links;
+        if (peer.id == config_.id || std::find(dead.begin(), dead.end(), pair) != dead.end()) continue;
+        if (is_initiator(proposal_->members, peer.id)) connect_to(now, peer);
+    }
+    to_coordinator(frozen_answer());
+    report_links();
+    return true;
+}
+
+/// From here on no operation makes a transition, and nothing of the old epoch is received or sent.
+void MemberState::freeze() {
+    frozen_ = true;
+    for (FutureFrame& frame : future_) {
+        if (frame.slot != nullptr) slots_.give(frame.slot);
+    }
+    future_.clear();
+    if (config_.mutations.no_freeze) return;
+    outbox_.push_back(Action{Action::Kind::kCutAll});
+    for (auto& [id, link] : links_) release_in_flight(link, nullptr);
+}
+
+wire::OpRecord MemberState::record_of(const Op& op) const {
+    wire::OpRecord record;
+    record.key = op.key;
+    record.descriptor = op.descriptor;
+    record.cancel = op.cancel;
+    record.attempt = op.attempt;
+    record.flags = op.flags;
+    record.state = op.in_barrier ? wire::OpState::kComplete : wire::OpState::kIncomplete;
+    if (op.run) {
+        record.segments = op.run->segments();
+        if (!op.in_barrier) record.finals = op.run->finals();
+    }
+    return record;
+}
+
+wire::Frozen MemberState::frozen_answer() const {
+    wire::Frozen answer;
+    answer.id = promised_;
+    answer.installed = epoch_;
+    answer.next_revision = next_revision_;
+    answer.wants_counter_reset = tags_.size() > config_.tags_max;
+    for (const auto& [name, tag] : tags_) {
+        const bool open = ops_.count({name.first, name.second, tag.calls}) != 0;
+        answer.counters.push_back({name.first, name.second, tag.calls - (open && tag.calls > 0 ? 1 : 0)});
+        if (tag.last && !config_.mutations.forget_returned) answer.records.push_back(*tag.last);
+    }
+    for (const auto& [key, status] : tombstones_) answer.tombstones.push_back(key);
+    for (const auto& [key, op] : ops_) {
+        if (op->called) answer.records.push_back(record_of(*op));
+    }
+    return answer;
+}
+
+bool MemberState::on_install(TimeUs now, wire::Install message) {
+    if (!contains(message.members, config_.id) || !well_formed(message.members, message.dead_links)) return false;
+    if (message.term < term_ || message.id != promised_ || message.id <= epoch_ || !frozen_) return true;
+    if (!fate_.ok() || leaving_) return true;
+    const bool joining = !admitted_;
+    installing_ = true;
+    adopt(now, message);
+    decide_ops(now, message);
+    take_future(now);
+    installing_ = false;
+    if (joining) {
+        complete(join_ticket_, {});
+        join_ticket_ = 0;
+    }
+    if (vote_ && vote_->kind == wire::VoteKind::kUpdate && message.boundary) {
+        last_answer_ = vote_->number;
+        end_vote({});
+    }
+    for (plan::Rank r = 0; r < members_.size(); ++r) {
+        if (r == rank_ || !topology_.linked(rank_, r)) continue;
+        const Link& link = links_[members_[r]];
+        if (!link.up) suspect(now, members_[r], true, link.reason.empty() ? "no link" : link.reason);
+    }
+    if (!blocked()) run_queue(now);
+    return true;
+}
+
+/// Takes over members, links and counters; operations come after.
+void MemberState::adopt(TimeUs now, const wire::Install& message) {
+    epoch_ = message.id;
+    run_ = message.run;
+    peers_ = message.members;
+    members_.clear();
+    ranks_.clear();
+    for (const wire::Peer& peer : peers_) {
+        if (peer.id == config_.id) rank_ = static_cast<plan::Rank>(members_.size());
+        ranks_[peer.id] = static_cast<plan::Rank>(members_.size());
+        members_.push_back(peer.id);
+    }
+    topology_ = {};
+    topology_.size = static_cast<plan::Rank>(members_.size());
+    for (const wire::Pair& pair : message.dead_links) {
+        topology_.dead_links.emplace_back(std::min(ranks_[pair.a], ranks_[pair.b]), std::max(ranks_[pair.a], ranks_[pair.b]));
+    }
+    if (constants_.retry_policy != message.constants.retry_policy || !admitted_) {
+        if (message.constants.retry_policy != config_.constants.retry_policy) {
+            log(LogLevel::kInfo, std::string("adopting the group's policy: operations are ") +
+                                     (message.constants.retry_policy == 0 ? "retried" : "reported") + " after a loss");
+        }
+    }
+    constants_ = message.constants;
+    next_revision_ = std::max(next_revision_, message.next_revision);
+    if (!admitted_) {
+        admitted_ = true;
+        fresh_ = message.boundary && message.globals.world_size > 1;
+        for (const wire::TagCounter& counter : message.counters) tags_[{counter.kind, counter.tag}].calls = counter.ended;
+    }
+    view_ = {true, epoch_, members_, message.globals, next_revision_};
+    frozen_ = false;
+    proposal_.reset();
+    prepare_.reset();
+    suspicions_.clear();
+    for (auto& [id, link] : links_) {
+        link.flow = {};
+        link.flow.eager_left = config_.eager_bytes_per_peer;
+        link.flow.slots_left = config_.parked_slots_per_peer;
+        link.ready.clear();
+        link.pull_announced = false;
+        link.heard = now;
+    }
+    close_strangers();
+    log(LogLevel::kInfo, "epoch " + epoch_.text() + " with " + std::to_string(members_.size()) + " members, this is rank " + std::to_string(rank_));
+}
+
+void MemberState::decide_ops(TimeUs now, const wire::Install& message) {
+    std::map<wire::OpKey, const wire::Decision*> decisions;
+    for (const wire::Decision& decision : message.decisions) decisions[decision.key] = &decision;
+    resumed_attempts_.clear();
+    std::vector<wire::OpKey> keys;
+    for (auto& [key, op] : ops_) {
+        keys.push_back(key);
+        op->remote_called.assign(members_.size(), false);
+        op->remote_called_count = 0;
+        op->done.clear();
+        op->heard.reset();
+        for (EarlyData& early : op->early) slots_.give(early.slot);
+        op->early.clear();
+        op->early_offers.clear();
+    }
+    std::vector<std::pair<wire::OpKey, const wire::Decision*>> goes_on;
+    for (const wire::OpKey& key : keys) {
+        Op& op = *ops_[key];
+        const auto decision = decisions.find(key);
+        if (!op.called) {
+            erase(op);
+        } else if (decision == decisions.end()) {
+            log(LogLevel::kError, "no decision for " + key.text());
+            end(now, op, {Code::RANK_CONNECTION_LOST, key.text() + ": the coordinator sent no decision for it"});
+        } else {
+            const wire::Verdict verdict = decision->second->verdict;
+            if (verdict == wire::Verdict::kFinish || verdict == wire::Verdict::kResume || (verdict == wire::Verdict::kAbort && decision->second->redo)) {
+                goes_on.emplace_back(key, decision->second);
+            } else {
+                apply(now, op, *decision->second);
+            }
+        }
+    }
+    for (const auto& [key, decision] : decisions) apply_unheard(*decision);
+    // Every end so far is covered by this Install.
+    for (auto& [name, tag] : tags_) tag.last.reset();
+    if (message.reset_counters) {
+        tombstones_.clear();
+        for (auto& [name, tag] : tags_) tag.calls = 0;
+        std::erase_if(tags_, [](const auto& entry) { return entry.second.busy == 0; });
+    }
+    reset_requested_ = false;
+    for (const auto& [key, decision] : goes_on) restart(now, *ops_[key], decision);
+}
+
+/// A decision that ends the operation here.
+void MemberState::apply(TimeUs now, Op& op, const wire::Decision& decision) {
+    switch (decision.verdict) {
+        case wire::Verdict::kCommit:
+            if (!config_.mutations.flags_left_out) op.flags = decision.flags;
+            return end(now, op, {});
+        case wire::Verdict::kFail:
+            return end(now, op, {static_cast<Code>(decision.code), decision.text});
+        case wire::Verdict::kCancel:
+            return end(now, op, {Code::CANCELLED, op.key.text() + " was cancelled: " + decision.text});
+        default:
+            return end(now, op, {Code::RANK_CONNECTION_LOST, op.key.text() + ": " + decision.text});
+    }
+}
+
+/// A decision about an operation that was not called here (yet): what its caller will find.
+void MemberState::apply_unheard(const wire::Decision& decision) {
+    const auto tag = tags_.find({decision.key.kind, decision.key.tag});
+    if (tag != tags_.end() && decision.key.sequence <= tag->second.calls) return;
+    switch (decision.verdict) {
+        case wire::Verdict::kResume:
+            resumed_attempts_[decision.key] = decision.attempt;
+            return;
+        case wire::Verdict::kFail:
+            tombstones_[decision.key] = {static_cast<Code>(decision.code), decision.text};
+            return;
+        case wire::Verdict::kCancel:
+            tombstones_[decision.key] = {Code::CANCELLED, decision.key.text() + " was cancelled: " + decision.text};
+            return;
+        case wire::Verdict::kAbort:
+            if (!decision.redo && !config_.mutations.no_tombstone) {
+                tombstones_[decision.key] = {Code::RANK_CONNECTION_LOST, decision.key.text() + ": " + decision.text};
+            }
+            return;
+        default:
+            return;
+    }
+}
+
+/// Goes on in the new epoch: the same attempt with what is final, or a fresh one with the survivors.
+void MemberState::restart(TimeUs now, Op& op, const wire::Decision* decision) {
+    ++op.epochs;
+    op.cancel = false;
+    op.in_barrier = false;
+    op.round = 0;
+    op.rounds.clear();
+    op.flags = 0;
+    const bool fresh = decision->verdict == wire::Verdict::kAbort;
+    if (fresh) {
+        op.attempt = epoch_;
+        op.contributors = members_;
+        if (op.run && alone()) {
+            return end(now, op, {Code::TOO_FEW_PEERS, op.key.text() + ": the peer group has one member left: " + decision->text});
+        }
+    }
+    if (op.shared) op.shared->enter_epoch(topology_, rank_);
+    if (op.run) {
+        const uint64_t bytes = op.reduce.count * size_of(op.reduce.dtype);
+        if (fresh) {
+            op.run->restore();
+            const auto size = static_cast<plan::Rank>(members_.size());
+            const plan::Segmentation segmentation(op.reduce.count, static_cast<uint32_t>(size_of(op.reduce.dtype)), size, constants_.segment_bytes);
+            op.run->begin(segmentation, size);
+            op.run->enter_epoch(plan::make_plan(plan_kind(bytes), segmentation, topology_, rank_));
+        } else {
+            const uint32_t segments = op.run->segments();
+            std::vector<std::vector<bool>> finals(members_.size(), std::vector<bool>(segments, true));
+            for (const wire::FinalsOf& held : decision->finals) {
+                if (const auto rank = rank_of(held.member)) finals[*rank] = unpack(held.finals, segments);
+            }
+            op.run->enter_epoch(plan::make_repair_plan(plan_kind(bytes), op.run->segmentation(), topology_, rank_, finals));
+        }
+    }
+    reenter(now, op);
+}
+
+/// Tells the others that the operation is called here, and lets it move. It may end in here.
+void MemberState::reenter(TimeUs now, Op& op) {
+    if (op.run && !op.run->plan().neighbours().empty()) {
+        wire::Called called;
+        called.epoch = epoch_;
+        called.key = op.key;
+        called.descriptor = op.descriptor;
+        if (op.run->plan().kind() == plan::Kind::kMesh) {
+            // Operands that may have to wait are sent only once all are known to have called.
+            for (plan::Rank r = 0; r < members_.size(); ++r) {
+                if (r != rank_) send_to(r, called);
+            }
+        } else {
+            for (plan::Rank r : op.run->plan().neighbours()) send_to(r, called);
+        }
+    }
+    if (op.shared) {
+        wire::Offer offer = op.shared->offer();
+        offer.epoch = epoch_;
+        offer.key = op.key;
+        for (plan::Rank r = 0; r < members_.size(); ++r) {
+            if (r != rank_) send_to(r, offer);
+        }
+        for (const auto& [rank, early] : op.early_offers) op.shared->offered(rank, early);
+        op.early_offers.clear();
+    }
+    take_early(now, op);
+    announce_all(op);
+    pump(now, op);
+}
+
+/// Frames of this epoch that came while it was only promised.
+void MemberState::take_future(TimeUs now) {
+    std::vector<FutureFrame> frames;
+    frames.swap(future_);
+    for (FutureFrame& frame : frames) {
+        if (frame.type != wire::Type::kData) {
+            handle(now, frame.from, frame.type, frame.body);
+            continue;
+        }
+        wire::Data header;
+        const auto rank = rank_of(frame.from);
+        bool impossible = false;
+        Op* op = wire::decode(frame.body, header) && rank && header.epoch == epoch_ ? find_op(header.key, &impossible) : nullptr;
+        Link* link = rank ? link_of(*rank) : nullptr;
+        if (op == nullptr || link == nullptr || !charge_received(*link, header.charge, frame.bytes)) {
+            slots_.give(frame.slot);
+            continue;
+        }
+        op->rx_bytes += frame.bytes;
+        op->early.push_back({frame.from, header, frame.slot, frame.bytes});
+        if (!op->called) continue;
+        take_early(now, *op);
+        pump(now, *op);
+    }
+}
+
+}  // namespace pccl::core

@@ -1,0 +1,254 @@
+#include "runtime/session.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/check.h"
+
+namespace pccl::runtime {
+
+namespace {
+
+constexpr int kSleepMsMax = 1000;  // a driver looks at its time limit at least so often
+constexpr TimeUs kLingerWait = 1 * kSecond;
+constexpr TimeUs kLeaveStep = 900 * kMillisecond;
+
+MemberId make_id(RandomSource& random) {
+    MemberId id;
+    static_cast<Id128&>(id) = random.next_id();
+    return id;
+}
+
+}  // namespace
+
+Session::Session(LoopThread& loop, const CommunicatorOptions& options)
+    : loop_(loop),
+      options_(options),
+      timeouts_(core::Timeouts::derive(options.timeouts)),
+      id_(make_id(random_)),
+      sink_(options.log_sink ? options.log_sink : stderr_sink()),
+      log_(options.log_level, [this](LogLevel level, std::string_view text) { logs_.emplace_back(level, std::string(text)); }) {}
+
+Session::~Session() = default;
+
+Status Session::connect() {
+    const auto failed = [](const std::string& why) { return Status(Code::MASTER_CONNECTION_FAILED, why); };
+    {
+        Turn turn(*this);
+        for (const std::string& text : timeouts_.inconsistencies()) log_.write(LogLevel::kWarn, "time-outs: " + text);
+        if (!transport::parse_address(options_.master, &master_)) {
+            return failed("\"" + options_.master + "\" is not an address of the form host:port");
+        }
+        if (Status status = transport::InterfaceFilter::parse(options_.interface_filter, &filter_); !status) {
+            return failed(status.text());
+        }
+        std::string error;
+        if (!poller_.open(&error)) return failed(error);
+        LinkOptions link_options;
+        link_options.lanes = options_.lanes;
+        link_options.handshake = timeouts_.connect;
+        link_options.tcp.liveness = timeouts_.liveness;
+        links_ = std::make_unique<LinkTable>(poller_, *this, link_options);
+        if (Status status = links_->listen(options_.bind_address, options_.port_first, options_.port_last); !status) {
+            return failed(status.text());
+        }
+    }
+    loop_.post([self = shared_from_this()] { self->start_on_loop(); });
+    core::Ticket ticket = 0;
+    {
+        Turn turn(*this);
+        ++sleepers_;
+        changed_.wait(turn.lock, [&] { return join_ticket_ != 0 || !join_status_.ok(); });
+        --sleepers_;
+        if (!join_status_.ok()) return join_status_;
+        ticket = join_ticket_;
+    }
+    core::CallResult result;
+    return wait(ticket, false, kNever, &result);
+}
+
+Status Session::call(const Call& call, bool listed, core::Ticket* ticket) {
+    Turn turn(*this);
+    if (member_ == nullptr) return {Code::INVALID_USAGE, "the communicator is not connected"};
+    const Status status = call(*member_, now(), ticket);
+    if (status.ok() && listed) listed_.insert(*ticket);
+    return status;
+}
+
+Status Session::wait(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result) {
+    const TimeUs started = now();
+    const TimeUs until = timeout >= kNever - started ? kNever : started + timeout;
+    Turn turn(*this);
+    for (;;) {
+        // Another thread may fetch it while this one waits.
+        if (member_ == nullptr || (listed && listed_.count(ticket) == 0)) {
+            return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
+        }
+        if (const core::CallResult* ended = member_->result(ticket); ended != nullptr) {
+            *result = *ended;
+            member_->forget(ticket);
+            listed_.erase(ticket);
+            return result->status;
+        }
+        if (now() >= until) return {Code::TIMEOUT, "the wait timed out; the operation goes on"};
+        if (!driven_) {
+            drive(turn.lock, ticket, until);
+            continue;
+        }
+        settle();
+        ++sleepers_;
+        if (until == kNever) {
+            changed_.wait(turn.lock);
+        } else {
+            changed_.wait_for(turn.lock, std::chrono::microseconds(std::max<TimeUs>(until - now(), 0)));
+        }
+        --sleepers_;
+    }
+}
+
+/// Serves the descriptors in place of the loop until the call has ended or the time is over.
+void Session::drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, TimeUs until) {
+    driven_ = true;
+    driver_ = std::this_thread::get_id();
+    poller_.take();
+    const TimeUs spin_until = now() + kSpin;
+    transport::Poller::Ready ready;
+    for (TimeUs at = now(); member_->result(ticket) == nullptr && at < until; at = now()) {
+        int sleep_ms = 0;
+        if (at >= spin_until) {
+            const TimeUs left_ms = until == kNever ? kSleepMsMax : (until - at) / kMillisecond + 1;
+            sleep_ms = static_cast<int>(std::min<TimeUs>(left_ms, kSleepMsMax));
+        }
+        finish(lock);
+        poller_.wait(sleep_ms, &ready);
+        lock.lock();
+        poller_.dispatch(ready);
+        settle();
+    }
+    poller_.give();
+    driven_ = false;
+    driver_ = {};
+    if (sleepers_ > 0) changed_.notify_all();  // one of them drives from here on
+}
+
+/// The loop's turn with the descriptors.
+void Session::serve_descriptors() {
+    Turn turn(*this);
+    if (poller_.taken() || ended_) return;
+    transport::Poller::Ready ready;
+    poller_.wait(0, &ready);
+    poller_.dispatch(ready);
+}
+
+/// Carries out everything that is to be done now. Afterwards nothing waits but for an event.
+void Session::settle() {
+    drain();
+    if (links_ != nullptr) {
+        links_->flush();
+        links_->clear_graveyard();
+    }
+    if (completed_) {
+        completed_ = false;
+        if (sleepers_ > 0) changed_.notify_all();
+        if (driven_ && driver_ != std::this_thread::get_id()) poller_.wake();
+    }
+    const TimeUs next = next_deadline();
+    if (next < armed_at_) {
+        armed_at_ = next;
+        arm_wanted_ = true;
+    }
+}
+
+/// Ends a turn: settles, lets go of the lock, and does or hands over what must be done without it.
+void Session::finish(std::unique_lock<std::mutex>& lock) {
+    settle();
+    const bool work = (arm_wanted_ || !control_queue_.empty() || !look_ups_.empty()) && on_loop_ && !loop_work_posted_;
+    if (work) loop_work_posted_ = true;
+    std::vector<std::pair<LogLevel, std::string>> logs;
+    logs.swap(logs_);
+    lock.unlock();
+    if (work) {
+        if (loop_.is_current()) {
+            loop_work();
+        } else {
+            loop_.post([self = shared_from_this()] { self->loop_work(); });
+        }
+    }
+    for (const auto& [level, text] : logs) sink_(level, text);
+}
+
+Status Session::test(core::Ticket ticket, bool* done) {
+    Turn turn(*this);
+    if (listed_.count(ticket) == 0) return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
+    *done = member_->result(ticket) != nullptr;
+    return {};
+}
+
+Status Session::cancel(core::Ticket ticket) {
+    Turn turn(*this);
+    if (listed_.count(ticket) == 0) return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
+    return member_->cancel(now(), ticket);
+}
+
+size_t Session::listed() const {
+    const std::lock_guard lock(lock_);
+    return listed_.size();
+}
+
+core::View Session::view() const {
+    const std::lock_guard lock(lock_);
+    return member_ != nullptr ? member_->view() : core::View{};
+}
+
+bool Session::connected() const {
+    const std::lock_guard lock(lock_);
+    return member_ != nullptr && member_->admitted() && member_->fate().ok();
+}
+
+std::string Session::describe() const {
+    const std::lock_guard lock(lock_);
+    return member_ != nullptr ? member_->describe() : "no member\n";
+}
+
+void Session::leave() {
+    core::Ticket ticket = 0;
+    const auto ask = [](core::Member& member, TimeUs at, core::Ticket* out) { return member.leave(at, out); };
+    if (call(ask, false, &ticket).ok()) {
+        const TimeUs until = now() + timeouts_.freeze + timeouts_.recovery;
+        core::CallResult result;
+        while (wait(ticket, false, kLeaveStep, &result).code() == Code::TIMEOUT) {
+            Turn turn(*this);
+            // With the coordinator gone nobody will answer.
+            if (coordinator_up_ && now() < until) continue;
+            member_->abandon(now(), {Code::INVALID_USAGE, "the communicator has left the run"});
+            break;
+        }
+    }
+    {
+        Turn turn(*this);
+        if (links_ != nullptr) links_->shut_down();
+    }
+    await_lingering();
+    bool on_loop = false;
+    {
+        Turn turn(*this);
+        ended_ = true;
+        on_loop = on_loop_;
+    }
+    if (on_loop) loop_.post([self = shared_from_this()] { self->stop_on_loop(); });
+}
+
+/// Gives the last frames time to be read by the others before the sockets are closed.
+void Session::await_lingering() {
+    Turn turn(*this);
+    if (links_ == nullptr || !on_loop_) return;
+    const TimeUs until = now() + kLingerWait;
+    while (links_->lingering() > 0 && now() < until) {
+        settle();
+        ++sleepers_;
+        changed_.wait_for(turn.lock, std::chrono::milliseconds(10));
+        --sleepers_;
+    }
+}
+
+}  // namespace pccl::runtime

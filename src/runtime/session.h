@@ -1,0 +1,174 @@
+// One membership of a run, from joining to leaving: the core's Member with its timer, its links, and its connection to
+// the coordinator.
+//
+// Threads: the progress lock guards the member, the links and everything below it in this class. A Turn holds it: at
+// its end the core's actions have been carried out and frames written. Things that only the loop may do (the timer, the
+// coordinator's connection, name look-up) are noted under the lock and done by the loop after it was let go. A thread that waits
+// for a result takes the descriptors from the loop and serves them itself, so that no result changes threads on its way.
+// Log messages are collected under the lock and delivered without it.
+#pragma once
+
+#include <uv.h>
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "core/member.h"
+#include "runtime/communicator.h"
+#include "runtime/link_table.h"
+#include "runtime/loop_thread.h"
+#include "runtime/os_random.h"
+#include "transport/control.h"
+#include "transport/resolver.h"
+
+namespace pccl::runtime {
+
+class Session final : public std::enable_shared_from_this<Session>, public LinkEvents {
+   public:
+    Session(LoopThread& loop, const CommunicatorOptions& options);
+    ~Session();
+
+    /// Blocks until the run admits this peer, or it failed. Called once.
+    Status connect();
+    /// Leaves the run, unless that happened, and closes everything. Called once, also after a failed connect(); blocks for a bounded time.
+    void leave();
+
+    using Call = std::function<Status(core::Member&, TimeUs now, core::Ticket*)>;
+    /// With `listed` the ticket is one that the program holds.
+    Status call(const Call& call, bool listed, core::Ticket* ticket);
+    /// TIMEOUT: it goes on. INVALID_ARGUMENT: it is not `listed`, or no longer.
+    Status wait(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result);
+    Status test(core::Ticket ticket, bool* done);
+    Status cancel(core::Ticket ticket);
+    size_t listed() const;
+    core::View view() const;
+    bool connected() const;
+    MemberId id() const { return id_; }
+    std::string describe() const;
+
+   private:
+    struct Turn;
+    struct ControlItem {
+        core::Action action;
+        uint64_t connection = 0;  ///< the one it is for
+    };
+    struct LookUp {
+        MemberId peer;
+        uint64_t number = 0;
+        wire::Endpoint endpoint;
+    };
+    static constexpr TimeUs kSpin = 30;
+
+    // session.cpp
+    void finish(std::unique_lock<std::mutex>& lock);
+    void settle();
+    void drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, TimeUs until);
+    void serve_descriptors();
+    void await_lingering();
+
+    // session_actions.cpp
+    void drain();
+    void carry_out(core::Action& action);
+    void close_coordinator(core::Action& action);
+
+    // session_loop.cpp: loop thread only, without the lock
+    void start_on_loop();
+    void stop_on_loop();
+    void loop_work();
+    void look_up(const LookUp& request);
+    void timer_fired();
+    void open_control();
+    void control_opened(uint64_t connection);
+    bool control_frame(uint64_t connection, wire::Type type, std::span<const uint8_t> body);
+    void control_closed(uint64_t connection, const std::string& why);
+
+    // under the lock
+    TimeUs next_deadline() const;
+    void make_member(const std::string& local_host);
+    std::vector<wire::Endpoint> endpoints(const std::string& local_host) const;
+    void note_run(wire::Type type, std::span<const uint8_t> body);
+
+    // session_links.cpp: LinkEvents
+    TimeUs now() override { return static_cast<TimeUs>(uv_hrtime() / 1000); }
+    uint64_t random() override { return random_.next(); }
+    const Logger& log() override { return log_; }
+    wire::Hello make_hello(const MemberId& peer) override;
+    wire::HelloAck judge_hello(const wire::Hello& hello) override;
+    void link_up(const MemberId& peer, uint64_t incarnation) override;
+    void link_down(const MemberId& peer, uint64_t incarnation, const std::string& why) override;
+    void connect_failed(const MemberId& peer, const std::string& why) override;
+    void link_heard(const MemberId& peer) override;
+    bool peer_frame(const MemberId& peer, wire::Type type, std::span<const uint8_t> body) override;
+    transport::IncomingPlace place(const MemberId& peer, const wire::Data& header, uint32_t payload_bytes) override;
+    bool landed(const MemberId& peer, const wire::Data& header, uint8_t* data, uint32_t payload_bytes) override;
+    void dropped(const MemberId& peer, const wire::Data& header, uint8_t* data, uint32_t payload_bytes) override;
+    bool next_data(const MemberId& peer, transport::OutgoingData& out) override;
+    void resolve(const MemberId& peer, uint64_t number, const wire::Endpoint& endpoint) override;
+
+    LoopThread& loop_;
+    const CommunicatorOptions options_;
+    const core::Timeouts timeouts_;
+    OsRandom random_;
+    const MemberId id_;
+    const LogSink sink_;
+
+    mutable std::mutex lock_;
+    std::condition_variable changed_;
+    int sleepers_ = 0;
+    std::vector<std::pair<LogLevel, std::string>> logs_;
+    Logger log_;
+    transport::Poller poller_;
+    std::unique_ptr<LinkTable> links_;
+    std::unique_ptr<core::Member> member_;
+    core::Ticket join_ticket_ = 0;
+    Status join_status_;  // of the first connection to the coordinator, until there is a member
+    transport::InterfaceFilter filter_;
+    wire::Endpoint master_;
+    RunId run_;
+    std::unordered_set<core::Ticket> listed_;
+    bool draining_ = false;
+    bool completed_ = false;  // a call ended in this turn
+    bool driven_ = false;
+    std::thread::id driver_;
+    bool ended_ = false;
+
+    // Work for the loop.
+    bool loop_work_posted_ = false;
+    std::vector<ControlItem> control_queue_;
+    std::vector<LookUp> look_ups_;
+    TimeUs armed_at_ = kNever;
+    bool arm_wanted_ = false;
+
+    // The coordinator. Connections are numbered, and what concerns an older one is ignored.
+    uint64_t connection_ = 0;
+    bool coordinator_up_ = false;
+    TimeUs reconnect_at_ = kNever;
+    TimeUs pause_ = 0;
+
+    // Loop thread only.
+    std::unique_ptr<transport::ControlConnection> control_;
+    uint64_t control_number_ = 0;
+    std::vector<std::unique_ptr<transport::Resolution>> resolutions_;
+    bool on_loop_ = false;
+    uv_timer_t timer_{};
+    uv_poll_t poll_{};
+    std::shared_ptr<Session> self_;  // until the handles are closed
+    int handles_open_ = 0;
+};
+
+/// Holds the progress lock; carries out what the core asks for before it lets go.
+struct Session::Turn {
+    explicit Turn(Session& of_session) : session(of_session), lock(of_session.lock_) {}
+    ~Turn() { session.finish(lock); }
+    Session& session;
+    std::unique_lock<std::mutex> lock;
+};
+
+}  // namespace pccl::runtime

@@ -1,0 +1,174 @@
+#include "sim/scenario.h"
+
+#include <algorithm>
+
+#include "plan/plan.h"
+
+namespace pccl::sim {
+
+namespace {
+
+void draw_network(Scenario& s, Random& random) {
+    const std::vector<TimeUs> latencies = {20, 100, 500, 2000, 8000};
+    s.latency_min = random.pick(latencies);
+    s.latency_max = s.latency_min * random.between(1, 4);
+    s.jitter = s.latency_min * random.between(0, 3);
+    s.lanes = static_cast<uint32_t>(random.between(1, 4));
+    s.window = static_cast<uint32_t>(random.between(1, 8));
+    s.late_copy = random.chance(0.5) ? 0.5 : 0.1;
+    s.refused_is_silent = random.chance(0.2) ? 0.5 : 0.0;
+    s.persist_max = random.pick(std::vector<TimeUs>{10, 1000, 30000});
+    s.replay = random.chance(0.3) ? 0.02 : 0.0;
+}
+
+void draw_timeouts(Scenario& s, Random& random) {
+    core::TimeoutWishes wishes;
+    wishes.liveness = random.pick(std::vector<TimeUs>{100, 300, 1000}) * kMillisecond;
+    wishes.liveness = std::max(wishes.liveness, 20 * s.latency_max);
+    wishes.connect = 2 * wishes.liveness;
+    s.timeouts = core::Timeouts::derive(wishes);
+}
+
+void draw_programs(Scenario& s, Random& random) {
+    s.steps = static_cast<uint32_t>(random.between(3, 10));
+    s.reduces_max = static_cast<uint32_t>(random.between(1, 4));
+    s.count_max = random.pick(std::vector<uint64_t>{8, 100, 400, 1500});
+    s.tags = static_cast<uint32_t>(random.between(1, 6));
+    s.think_max = random.pick(std::vector<TimeUs>{0, 200, 5000, 30000});
+    s.query = random.chance(0.8) ? 0.6 : 0.1;
+    s.update = random.chance(0.5) ? 0.15 : 0.05;
+    s.synchronize = random.chance(0.5) ? 0.4 : 0.1;
+    s.optimize = random.chance(0.1) ? 0.2 : 0.0;
+    s.leave = random.chance(0.2) ? 0.05 : 0.0;
+    s.cancel = random.chance(0.15) ? 0.1 : 0.0;
+    s.mismatch = random.chance(0.1) ? 0.1 : 0.0;
+    s.drift = random.chance(0.2) ? 0.1 : 0.0;
+    s.constants.retry_policy = random.chance(0.5) ? 1 : 0;
+    s.constants.segment_bytes = random.pick(std::vector<uint32_t>{64, 128, 256, 1024});
+    s.constants.plan = random.pick(std::vector<uint8_t>{static_cast<uint8_t>(plan::Kind::kAuto),
+                                                        static_cast<uint8_t>(plan::Kind::kRing),
+                                                        static_cast<uint8_t>(plan::Kind::kMesh)});
+    s.eager_bytes_per_peer = random.chance(0.5) ? 4096 : 1 << 20;
+    s.parked_slots_per_peer = random.chance(0.5) ? 2 : 8;
+}
+
+void draw_members(Scenario& s, Random& random, uint32_t members_max) {
+    uint32_t founders = static_cast<uint32_t>(random.between(2, std::max<int64_t>(2, std::min(5u, members_max))));
+    if (random.chance(0.05)) founders = static_cast<uint32_t>(random.between(2, std::max(2u, members_max)));
+    const bool two_groups = founders >= 3 && random.chance(0.15);
+    const uint32_t joiners =
+        founders < members_max && random.chance(0.6)
+            ? static_cast<uint32_t>(random.between(1, std::min(3u, members_max - founders)))
+            : 0;
+    for (uint32_t i = 0; i < founders + joiners; ++i) {
+        Spawn spawn;
+        spawn.group = two_groups ? static_cast<uint32_t>(random.below(2)) : 0;
+        if (i >= founders) {
+            spawn.at = random.between(0, s.faults_end);
+        } else {
+            spawn.at = random.chance(0.7) ? i * 10 : random.between(0, 20 * kMillisecond);
+        }
+        s.spawns.push_back(spawn);
+    }
+    if (two_groups) s.optimize = 0.0;
+    if (random.chance(0.1)) s.slow_node = static_cast<int>(random.below(founders));
+}
+
+// Steps of the protocol at which faults strike more often than time alone would have it.
+void draw_step(Fault& fault, Random& random) {
+    using When = Fault::When;
+    struct Step {
+        When when;
+        wire::Type type;
+        uint32_t skip_max;
+    };
+    using wire::Type;
+    const std::vector<Step> steps = {
+        {When::kPartialLanded, Type::kData, 200}, {When::kFinalLanded, Type::kData, 200},
+        {When::kCompleted, Type::kData, 20},      {When::kFrameTo, Type::kDone, 40},
+        {When::kFrameFrom, Type::kDone, 40},      {When::kFrameTo, Type::kPropose, 6},
+        {When::kFrameFrom, Type::kFrozen, 6},     {When::kFrameTo, Type::kInstall, 10},
+        {When::kFrameToCoordinator, Type::kFrozen, 6}, {When::kFrameToCoordinator, Type::kLinked, 6},
+        {When::kFrameTo, Type::kPrepare, 2},      {When::kFrameFrom, Type::kPrepared, 2},
+        {When::kFrameFrom, Type::kVote, 8},       {When::kFrameFrom, Type::kSuspect, 2},
+        {When::kFrameTo, Type::kOffer, 10},       {When::kFrameTo, Type::kPull, 4},
+        {When::kFrameFrom, Type::kRegister, 4},   {When::kFrameTo, Type::kExpect, 2},
+    };
+    const Step step = random.pick(steps);
+    fault.when = step.when;
+    fault.type = step.type;
+    fault.skip = static_cast<uint32_t>(random.below(step.skip_max + 1));
+}
+
+Fault draw_fault(const Scenario& s, Random& random) {
+    using Kind = Fault::Kind;
+    const std::vector<Kind> kinds = {Kind::kCrash, Kind::kCrash, Kind::kCrash,           Kind::kSever,
+                                     Kind::kSever, Kind::kStall, Kind::kCoordinatorLoss, Kind::kPause,
+                                     Kind::kPause, Kind::kStall};
+    Fault fault;
+    fault.kind = random.pick(kinds);
+    if (fault.kind == Kind::kCrash && random.chance(0.15)) fault.kind = Kind::kVanish;
+    if (fault.kind == Kind::kSever && random.chance(0.15)) fault.kind = Kind::kBreakPair;
+    fault.at = random.between(0, s.faults_end);
+    if (random.chance(0.6)) draw_step(fault, random);
+    // The one whose step it is, or just anybody.
+    if (fault.when != Fault::When::kTime && random.chance(0.3)) {
+        fault.node = static_cast<int>(random.below(s.spawns.size()));
+    }
+    const TimeUs liveness = s.timeouts.liveness;
+    fault.duration = random.chance(0.5) ? random.between(1, liveness / 2) : random.between(liveness / 2, 4 * liveness);
+    if (fault.kind == Kind::kPause && random.chance(0.15)) fault.node = -1;  // the coordinator
+    if (fault.kind == Kind::kStall && random.chance(0.3)) fault.other = -1;
+    return fault;
+}
+
+}  // namespace
+
+const char* name_of(Fault::Kind kind) {
+    switch (kind) {
+        case Fault::Kind::kCrash: return "crash";
+        case Fault::Kind::kVanish: return "vanish";
+        case Fault::Kind::kSever: return "sever";
+        case Fault::Kind::kBreakPair: return "break-pair";
+        case Fault::Kind::kCoordinatorLoss: return "coordinator-loss";
+        case Fault::Kind::kStall: return "stall";
+        case Fault::Kind::kPause: return "pause";
+    }
+    return "?";
+}
+
+Scenario random_scenario(uint64_t seed, uint32_t members_max) {
+    Random random(mix(seed, 0x5CE));
+    Scenario s;
+    s.seed = seed;
+    draw_network(s, random);
+    draw_timeouts(s, random);
+    s.faults_end = random.between(50, 1500) * kMillisecond;
+    draw_programs(s, random);
+    draw_members(s, random, std::max(2u, members_max));
+    const bool calm = random.chance(0.1);
+    const int64_t faults = calm ? 0 : random.between(1, 5);
+    for (int64_t i = 0; i < faults; ++i) s.faults.push_back(draw_fault(s, random));
+    return s;
+}
+
+Scenario plain_scenario(uint64_t seed, uint32_t members) {
+    Scenario s;
+    s.seed = seed;
+    for (uint32_t i = 0; i < members; ++i) s.spawns.push_back({static_cast<TimeUs>(i * 10), 0});
+    core::TimeoutWishes wishes;
+    wishes.liveness = 200 * kMillisecond;
+    wishes.connect = 400 * kMillisecond;
+    s.timeouts = core::Timeouts::derive(wishes);
+    s.constants.segment_bytes = 256;
+    s.faults_end = 1 * kSecond;
+    return s;
+}
+
+TimeUs progress_bound(const Scenario& s) {
+    const core::Timeouts& t = s.timeouts;
+    return 2 * (t.connect + t.freeze + t.recovery) + 4 * (t.liveness + t.backoff_cap) + 20 * s.think_max +
+           200 * (s.latency_max + s.jitter) + 4 * s.persist_max;
+}
+
+}  // namespace pccl::sim

@@ -1,0 +1,150 @@
+// pccl-master: the coordinator as a program. Public C interface only.
+//
+// Standard output carries one line per address when the coordinator is ready, and nothing else; messages go
+// to standard error. SIGTERM and SIGINT end it with status 0.
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cctype>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "pccl/pccl.h"
+
+namespace {
+
+constexpr const char* kDefaultListen = "0.0.0.0:48148";
+
+struct Options {
+    std::vector<std::string> listen;
+    std::string state;
+    std::string log_level;
+};
+
+struct Level {
+    const char* name;
+    pcclLogLevel_t level;
+};
+constexpr Level kLevels[] = {
+    {"TRACE", pcclLogTrace}, {"DEBUG", pcclLogDebug}, {"INFO", pcclLogInfo},   {"WARN", pcclLogWarn},
+    {"ERR", pcclLogError},   {"ERROR", pcclLogError}, {"FATAL", pcclLogFatal}, {"NONE", pcclLogNone},
+};
+
+bool parse_level(std::string text, int* out) {
+    for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    for (const Level& level : kLevels) {
+        if (text == level.name) *out = level.level;
+        if (text == level.name) return true;
+    }
+    return false;
+}
+
+int fail(const std::string& text) {
+    std::fprintf(stderr, "pccl-master: %s\n", text.c_str());
+    return 1;
+}
+
+int port_of(const std::string& address) { return std::atoi(address.substr(address.rfind(':') + 1).c_str()); }
+
+/// A directory under the user's state directory, by port; empty when there is none to be had. An ephemeral
+/// port names nothing that a restart could find again.
+std::string default_state_dir(int port) {
+    if (port == 0) return {};
+    const char* state_home = std::getenv("XDG_STATE_HOME");
+    const char* home = std::getenv("HOME");
+    std::filesystem::path folder;
+    if (state_home != nullptr && *state_home == '/') {
+        folder = state_home;
+    } else if (home != nullptr && *home == '/') {
+        folder = std::filesystem::path(home) / ".local" / "state";
+    } else {
+        std::fprintf(stderr, "pccl-master: there is no home directory, so no state is kept; see --state\n");
+        return {};
+    }
+    folder = folder / "pccl" / std::to_string(port);
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    if (error || access(folder.c_str(), W_OK) != 0) {
+        std::fprintf(stderr, "pccl-master: cannot write to %s, so no state is kept; see --state\n",
+                     folder.c_str());
+        return {};
+    }
+    return folder.string();
+}
+
+/// With one port for all that asked for port 0, the first address' port tells the others'.
+void print_addresses(const std::vector<std::string>& listen, uint16_t first_port) {
+    for (const std::string& address : listen) {
+        const int port = port_of(address) == 0 ? first_port : port_of(address);
+        std::printf("listening on %s:%d\n", address.substr(0, address.rfind(':')).c_str(), port);
+    }
+    std::fflush(stdout);
+}
+
+int serve(const Options& options) {
+    std::vector<const char*> listen;
+    for (const std::string& address : options.listen) listen.push_back(address.c_str());
+    pcclMasterConfig_t config = PCCL_MASTER_CONFIG_INITIALIZER;
+    config.listen = listen.data();
+    config.listen_count = listen.size();
+    if (!options.log_level.empty()) {
+        if (!parse_level(options.log_level, &config.log_level))
+            return fail("unknown log level " + options.log_level);
+    } else if (std::getenv("PCCL_LOG_LEVEL") == nullptr) {
+        config.log_level = pcclLogWarn;
+    }
+    // Blocked before any thread exists, so that only sigwait below takes them.
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+    signal(SIGPIPE, SIG_IGN);
+
+    pcclMasterInstance_t* master = nullptr;
+    const std::string state =
+        options.state.empty() ? default_state_dir(port_of(options.listen.front())) : options.state;
+    if (!state.empty() && state != "none") config.state_dir = state.c_str();
+    if (pcclCreateMasterEx(&config, &master) != pcclSuccess) return fail(pcclGetLastError(nullptr));
+    if (pcclRunMaster(master) != pcclSuccess) {
+        const std::string why = pcclGetLastError(nullptr);
+        pcclDestroyMaster(master);
+        return fail(why);
+    }
+    uint16_t port = 0;
+    pcclGetMasterPort(master, &port);
+    print_addresses(options.listen, port);
+    int received = 0;
+    sigwait(&ends, &received);
+    pcclInterruptMaster(master);
+    pcclMasterAwaitTermination(master);
+    pcclDestroyMaster(master);
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app("The coordinator of a PCCL run: peers connect to it to join.", "pccl-master");
+    Options options;
+    app.add_option("--listen", options.listen,
+                   std::string("HOST:PORT or [IPv6]:PORT to listen on; may be repeated; default ") +
+                       kDefaultListen + ". Port 0 lets the system choose")
+        ->type_name("HOST:PORT")
+        ->allow_extra_args(false);
+    app.add_option("--state", options.state,
+                   "directory of the durable record with which a restart continues the run, or none; "
+                   "default $XDG_STATE_HOME/pccl/PORT or ~/.local/state/pccl/PORT")
+        ->type_name("DIR|none");
+    app.add_option("--log-level", options.log_level,
+                   "TRACE, DEBUG, INFO, WARN, ERR, FATAL or NONE; default WARN");
+    app.set_version_flag("--version", std::string("pccl-master ") + PCCL_VERSION_STRING);
+    CLI11_PARSE(app, argc, argv);
+    if (options.listen.empty()) options.listen.push_back(kDefaultListen);
+    return serve(options);
+}

@@ -1,0 +1,122 @@
+"""Runs peers as processes against a coordinator of this process. Every wait is bounded: a peer that does not
+answer in time is killed, and the test fails with what each peer was doing."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pccl
+
+PEER_TIMEOUT_S = 60.0
+POLL_PAUSE_S = 0.005
+
+_context = multiprocessing.get_context("spawn")
+
+
+@contextlib.contextmanager
+def coordinator(**options: Any) -> Iterator[str]:
+    """The address of a coordinator on a free port, which ends with the block."""
+    with pccl.MasterNode("127.0.0.1:0", **options) as master:
+        yield f"127.0.0.1:{master.port}"
+
+
+def peer(address: str, **options: Any) -> pccl.Communicator:
+    """A communicator whose listening port is on loopback and free; without more options it reports
+    failures."""
+    options.setdefault("on_failure", pccl.OnFailure.REPORT)
+    options.setdefault("bind_address", "127.0.0.1")
+    options.setdefault("port_first", 0)
+    return pccl.Communicator(address, **options)
+
+
+def world_size(communicator: pccl.Communicator) -> int:
+    return communicator.get_attribute(pccl.Attribute.GLOBAL_WORLD_SIZE)
+
+
+def gather(communicator: pccl.Communicator, size: int) -> None:
+    """Connects and admits others until the run has `size` members."""
+    communicator.connect()
+    admit_until(communicator, size)
+
+
+def admit_until(communicator: pccl.Communicator, size: int) -> None:
+    """Admits joiners until the run has `size` members. A joiner enters the loop where the members are that
+    admitted it, so all make the same calls."""
+    while world_size(communicator) < size:
+        if communicator.are_peers_pending():
+            communicator.update_topology()
+        else:
+            time.sleep(POLL_PAUSE_S)
+
+
+def event() -> Any:
+    """An event that a peer can set for the process that started it."""
+    return _context.Event()
+
+
+def _peer_main(function: Callable[..., Any], pipe: Any, arguments: tuple[Any, ...]) -> None:
+    faulthandler.dump_traceback_later(PEER_TIMEOUT_S, exit=True)
+    try:
+        outcome = ("ok", function(*arguments))
+    except BaseException:
+        outcome = ("failed", traceback.format_exc())
+    pipe.send(outcome)
+    faulthandler.cancel_dump_traceback_later()
+
+
+class Peer:
+    """One process that runs `function(*arguments)`."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._pipe, remote = _context.Pipe(duplex=False)
+        self._process = _context.Process(target=_peer_main, args=(function, remote, arguments), daemon=True)
+        self._process.start()
+        remote.close()
+
+    def result(self, timeout_s: float = PEER_TIMEOUT_S) -> Any:
+        """What the function returned; its exception becomes an AssertionError here."""
+        if not self._pipe.poll(timeout_s):
+            raise AssertionError(f"peer {self._process.pid} gave no result in {timeout_s} s")
+        try:
+            status, value = self._pipe.recv()
+        except EOFError:
+            self._process.join(5)
+            raise AssertionError(f"a peer ended with exit code {self._process.exitcode}") from None
+        if status != "ok":
+            raise AssertionError(f"a peer failed:\n{value}")
+        self._process.join(timeout_s)
+        assert self._process.exitcode == 0, f"exit code {self._process.exitcode} after the result"
+        return value
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until the process is gone."""
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, signal.SIGKILL)
+        self._process.join(10)
+
+
+@contextlib.contextmanager
+def peers(function: Callable[..., Any], *argument_lists: tuple[Any, ...]) -> Iterator[list[Peer]]:
+    """One peer for each list of arguments; none of them outlives the block."""
+    started: list[Peer] = []
+    try:
+        for arguments in argument_lists:
+            started.append(Peer(function, *arguments))
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+
+
+def run_peers(function: Callable[..., Any], *argument_lists: tuple[Any, ...]) -> list[Any]:
+    """The results of one peer for each list of arguments."""
+    with peers(function, *argument_lists) as processes:
+        return [process.result() for process in processes]
