@@ -107,7 +107,6 @@ pcclResult_t pcclConnect(pcclComm_t* communicator) {
 pcclResult_t pcclLeave(pcclComm_t* communicator) {
     return guarded(communicator, "pcclLeave", [&]() -> Status {
         if (Status status = usable(communicator); !status) return status;
-        if (!communicator->impl->connected()) return not_connected();
         return communicator->impl->leave();
     });
 }

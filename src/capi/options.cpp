@@ -13,6 +13,10 @@
 namespace pccl::capi {
 namespace {
 
+/// What the coordinator accepts as a group's constant.
+constexpr int kSegmentBytesMin = 16;
+constexpr int kSegmentBytesMax = 32 << 20;
+
 /// Null when the variable is absent or empty.
 const char* environment(const char* name) {
     const char* text = std::getenv(name);
@@ -233,8 +237,13 @@ Status communicator_options(const pcclCommConfig_t& config, runtime::Communicato
         status = read_word({"plan", "PCCL_PLAN", pcclPlanAuto, pcclPlanMesh}, kPlanWords, config.plan, &plan);
     if (status) status = read_int({"lanes", "PCCL_LANES", 0, kLanesMax}, config.lanes, &lanes);
     if (status) {
-        status = read_int({"segment_bytes", "PCCL_SEGMENT_BYTES", 0, 1 << 26}, config.segment_bytes,
+        status = read_int({"segment_bytes", "PCCL_SEGMENT_BYTES", 0, kSegmentBytesMax}, config.segment_bytes,
                           &segment_bytes);
+    }
+    if (status && segment_bytes > 0 && segment_bytes < kSegmentBytesMin) {
+        status = {Code::INVALID_ARGUMENT, "segment_bytes is " + std::to_string(segment_bytes) +
+                                              ", it must be 0 or " +
+                                              range_text(kSegmentBytesMin, kSegmentBytesMax)};
     }
     if (status) {
         status = read_int({"shared_state_adopt_highest", "PCCL_SHARED_STATE_ADOPT_HIGHEST", 0, 1},

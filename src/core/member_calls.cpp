@@ -68,18 +68,12 @@ Status MemberState::vote(TimeUs, wire::VoteKind kind, Ticket* ticket) {
     }
     *ticket = ++last_ticket_;
     calls_[*ticket] = {};
-    if (kind == wire::VoteKind::kUpdate && fresh_) {
-        // The boundary that admitted this member was the others' update; theirs is over, and so is this one.
-        fresh_ = false;
-        complete(*ticket, {});
-        return {};
-    }
-    fresh_ = false;
-    vote_ = StandingVote{kind, ++votes_, *ticket};
+    vote_ = StandingVote{kind, ++votes_, *ticket, kind == wire::VoteKind::kUpdate && fresh_};
     wire::Vote message;
     message.kind = kind;
     message.number = vote_->number;
     to_coordinator(message);
+    if (!ops_.empty()) end_soft_vote();
     return {};
 }
 

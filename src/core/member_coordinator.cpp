@@ -169,6 +169,14 @@ void MemberState::end_vote(const Status& status) {
     complete(ticket, std::move(result));
 }
 
+/// A newcomer that calls for an update first cannot know whether the others call for one too, or are past the update
+/// that admitted it and wait for it in an operation. Hearing of such an operation tells: then the update is over.
+void MemberState::end_soft_vote() {
+    if (!vote_ || !vote_->soft) return;
+    to_coordinator(wire::Withdraw{vote_->number});
+    end_vote({});
+}
+
 void MemberState::request_change(wire::ChangeReason reason) {
     wire::RequestChange message;
     message.epoch = epoch_;

@@ -100,10 +100,12 @@ void MemberState::give_back(plan::Rank rank, wire::Charge charge, uint32_t bytes
     if (link == nullptr) return;
     Flow& flow = link->flow;
     if (charge == wire::Charge::kEager) {
-        flow.eager_held -= std::min<uint64_t>(bytes, flow.eager_held);
-        flow.eager_due += bytes;
-    } else if (charge == wire::Charge::kSlot) {
-        flow.slots_held -= flow.slots_held > 0 ? 1 : 0;
+        // What was charged in an older epoch is held no more.
+        const uint64_t back = std::min<uint64_t>(bytes, flow.eager_held);
+        flow.eager_held -= back;
+        flow.eager_due += back;
+    } else if (charge == wire::Charge::kSlot && flow.slots_held > 0) {
+        --flow.slots_held;
         ++flow.slots_due;
     }
     // Credits go back in lots: a sender that is blocked has the larger part outstanding, which comes back in time.

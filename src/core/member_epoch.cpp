@@ -165,7 +165,7 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
     next_revision_ = std::max(next_revision_, message.next_revision);
     if (!admitted_) {
         admitted_ = true;
-        fresh_ = message.boundary && message.globals.world_size > 1;
+        fresh_ = message.boundary;
         for (const wire::TagCounter& counter : message.counters) tags_[{counter.kind, counter.tag}].calls = counter.ended;
     }
     view_ = {true, epoch_, members_, message.globals, next_revision_};

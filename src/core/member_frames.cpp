@@ -16,7 +16,9 @@ bool MemberState::peer_frame(TimeUs now, const MemberId& peer, wire::Type type, 
     const auto at = links_.find(peer);
     if (at == links_.end() || !at->second.up) return true;
     at->second.heard = now;
-    return handle(now, peer, type, body);
+    const bool valid = handle(now, peer, type, body);
+    if (!queue_.empty() && !blocked() && fate_.ok()) run_queue(now);
+    return valid;
 }
 
 template <class Message, class Handler>
@@ -83,6 +85,7 @@ Op* MemberState::find_op(const wire::OpKey& key, bool* violation) {
     auto op = std::make_unique<Op>();
     op->key = key;
     op->remote_called.assign(members_.size(), false);
+    end_soft_vote();
     return (ops_[key] = std::move(op)).get();
 }
 

@@ -128,6 +128,7 @@ struct StandingVote {
     wire::VoteKind kind = wire::VoteKind::kUpdate;
     uint64_t number = 0;
     Ticket ticket = 0;
+    bool soft = false;  ///< ends as soon as another member is heard in an operation
 };
 
 class MemberState {
@@ -230,6 +231,7 @@ class MemberState {
     bool on_prepare(TimeUs now, const wire::Prepare& message);
     bool on_vote_answer(TimeUs now, const wire::VoteAnswer& message);
     void end_vote(const Status& status);
+    void end_soft_vote();
     void fail_calls(TimeUs now, const Status& status);
     void set_fate(TimeUs now, const Status& status);
     void evict_self(TimeUs now, const Status& status);
@@ -271,7 +273,7 @@ class MemberState {
     RunId run_;
     wire::Term term_;
     bool admitted_ = false;
-    bool fresh_ = false;  ///< admitted by a boundary and no call since: that boundary counts as its first update
+    bool fresh_ = false;  ///< admitted by a boundary, and no operation called since
     wire::EpochId epoch_;
     std::vector<wire::Peer> peers_;  ///< of the epoch, by rank
     std::vector<MemberId> members_;

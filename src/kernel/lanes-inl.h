@@ -40,9 +40,8 @@ HWY_INLINE hn::Vec<D> load_bytes(D d, const uint8_t* from) {
 }
 
 template <class D>
-HWY_INLINE void store_bytes(D d, hn::Vec<D> v, uint8_t* to) {
+HWY_INLINE void store_bytes(D /*d*/, hn::Vec<D> v, uint8_t* to) {
 #if HWY_TARGET == HWY_SCALAR
-    (void)d;
     const hn::TFromD<D> lane = hn::GetLane(v);
     memcpy(to, &lane, sizeof(lane));
 #else

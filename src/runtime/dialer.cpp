@@ -118,7 +118,10 @@ void Dialer::connected(size_t index, int fd, const transport::SocketAddress& rem
     hello.incarnation = incarnation_;
     hello.lane = static_cast<uint16_t>(index);
     hello.lanes = lanes_wanted_;
-    outgoing.lane->queue_frame(wire::Type::kHello, wire::encode(hello));
+    std::vector<uint8_t> body;
+    body.reserve(128);
+    wire::Encoder(body).item(hello);
+    outgoing.lane->queue_frame(wire::Type::kHello, body);
     outgoing.lane->pump();
 }
 

@@ -6,6 +6,13 @@
 
 namespace pccl::runtime {
 
+namespace {
+
+/// Small enough to stay in the cache from its arrival until it is folded, large enough to hide the cost of a frame.
+constexpr uint32_t kSegmentBytesDefault = 256 * 1024;
+
+}  // namespace
+
 /// Empties the outbox, in order. Whatever an action causes is appended and comes after what is there already.
 void Session::drain() {
     if (draining_ || member_ == nullptr) return;
@@ -106,7 +113,7 @@ void Session::make_member(const std::string& local_host) {
     config.endpoints = endpoints(local_host);
     config.constants.retry_policy = options_.report_failures ? 1 : 0;
     config.constants.plan = static_cast<uint8_t>(options_.plan);
-    if (options_.segment_bytes != 0) config.constants.segment_bytes = options_.segment_bytes;
+    config.constants.segment_bytes = options_.segment_bytes != 0 ? options_.segment_bytes : kSegmentBytesDefault;
     config.timeouts = timeouts_;
     config.adopt_highest_revision = options_.adopt_highest_revision;
     config.log = log_;

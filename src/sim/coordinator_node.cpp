@@ -82,7 +82,7 @@ void CoordinatorNode::deliver(Stream& stream, uint32_t from_side) {
     world_.trace().add(message.body);
     world_.note(to, "frame", from, [&] { return "type " + std::to_string(static_cast<int>(message.type)); });
     if (to_coordinator) {
-        if (!core_->frame(world_.now(), stream.index + 1, message.type, message.body)) {
+        if (!stream.closing && !core_->frame(world_.now(), stream.index + 1, message.type, message.body)) {
             world_.fail("I5", "the coordinator calls a frame of type " + std::to_string(static_cast<int>(message.type)) + " of " +
                                   World::name(stream.node) + " a violation");
         }
@@ -144,7 +144,6 @@ void CoordinatorNode::told(Stream& stream, uint32_t side) {
         return tell(stream, side, again - world_.now());
     }
     stream.open[side] = false;
-    stream.messages[side].clear();
     if (to_coordinator) {
         world_.note(kCoordinatorNode, "lost", stream.node, [] { return std::string(); });
         core_->closed(world_.now(), stream.index + 1, "the connection was lost");
@@ -182,6 +181,7 @@ void CoordinatorNode::drain() {
             if (action.kind == Kind::kSend) {
                 push(stream, kCoordinatorSide, action.type, std::move(action.body));
             } else {
+                stream.closing = true;
                 // The end follows what was sent; the connection is over here once the member has closed as well.
                 world_.note(kCoordinatorNode, "close", stream.node, [&] { return action.text; });
                 tell(stream, kMemberSide, world_.latency(kCoordinatorNode, stream.node));

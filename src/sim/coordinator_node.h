@@ -33,6 +33,7 @@ struct Stream {
     bool told_scheduled[2] = {false, false};
     TimeUs last_arrival[2] = {0, 0};
     bool severed = false;
+    bool closing = false;  ///< by the coordinator: it reads no more
     bool up = false;  ///< the member was told that it is connected
 };
 

@@ -1,6 +1,7 @@
 // What is to happen, ordered by virtual time and, at one time, by when it was scheduled.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <queue>
 #include <vector>

@@ -62,6 +62,7 @@ class History {
 
     uint64_t successes() const { return successes_; }
     uint64_t errors() const { return errors_; }
+    uint64_t epochs() const { return epochs_.size(); }
 
    private:
     struct Call {

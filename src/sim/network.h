@@ -42,6 +42,9 @@ struct Frame {
 };
 
 struct Lane {
+    Lane() = default;
+    Lane(Lane&&) = default;
+    Lane(const Lane&) = delete;
     std::deque<std::unique_ptr<Frame>> waiting;  ///< queued at the sender, not started
     std::deque<std::unique_ptr<Frame>> wire;     ///< started, in order; the first may be being received
     bool writing = false;                        ///< the last one of `wire` is not copied yet

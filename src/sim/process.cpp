@@ -295,29 +295,29 @@ void Process::settle() {
 
 void Process::carry_out(core::Action& action) {
     Network& network = world_.network();
-    using Kind = core::Action::Kind;
+    using ActionKind = core::Action::Kind;
     switch (action.kind) {
-        case Kind::kToCoordinator:
+        case ActionKind::kToCoordinator:
             world_.coordinator().send(node_, action.type, std::move(action.body));
             world_.faults().step(Fault::When::kFrameFrom, action.type, node_);
             return;
-        case Kind::kToPeer:
+        case ActionKind::kToPeer:
             network.send(node_, action.peer, action.type, std::move(action.body));
             world_.faults().step(Fault::When::kFrameFrom, action.type, node_);
             return;
-        case Kind::kPullData:
+        case ActionKind::kPullData:
             return network.pull(node_, action.peer);
-        case Kind::kConnect:
+        case ActionKind::kConnect:
             return network.connect(node_, action.peer, action.deadline);
-        case Kind::kCloseLink:
+        case ActionKind::kCloseLink:
             return network.close(node_, action.peer, action.incarnation);
-        case Kind::kCut:
+        case ActionKind::kCut:
             return network.cut(node_, &action.key);
-        case Kind::kCutAll:
+        case ActionKind::kCutAll:
             return network.cut(node_, nullptr);
-        case Kind::kCompleted:
+        case ActionKind::kCompleted:
             return completed(action.ticket);
-        case Kind::kCloseCoordinator:
+        case ActionKind::kCloseCoordinator:
             world_.note(node_, "close", kCoordinatorNode, [&] { return action.text; });
             world_.coordinator().close(node_, false, true);
             if (action.reconnect && !reconnect_scheduled_) {

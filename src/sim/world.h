@@ -3,6 +3,7 @@
 // Single-threaded. Nothing here reads a clock or a random device: two runs of one scenario are the same event for event.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -129,6 +130,7 @@ class World {
     Faults faults_;
     std::unique_ptr<CoordinatorNode> coordinator_;
     std::vector<std::unique_ptr<Process>> processes_;
+    std::vector<std::pair<uint32_t, uint32_t>> to_spawn_;  ///< group, generation
     uint32_t spawns_left_ = 0;
     std::map<std::pair<int, int>, TimeUs> base_latency_, stalls_;
     std::map<int, TimeUs> paused_;

@@ -29,16 +29,26 @@ struct Patterns {
 
 Patterns patterns_of(DataType type) {
     switch (type) {
-        case DataType::kFloat16:
-            return {0x7e00, 0x7c00, 0x3c00, 0x8000};
-        case DataType::kBFloat16:
-            return {0x7fc0, 0x7f80, 0x3f80, 0x8000};
-        case DataType::kFloat:
-            return {0x7fc00000, 0x7f800000, 0x3f800000, 0x80000000};
-        default:
-            return {0x7ff8000000000000, 0x7ff0000000000000, 0x3ff0000000000000, 0x8000000000000000};
+        case DataType::kFloat16: return {0x7e00, 0x7c00, 0x3c00, 0x8000};
+        case DataType::kBFloat16: return {0x7fc0, 0x7f80, 0x3f80, 0x8000};
+        case DataType::kFloat: return {0x7fc00000, 0x7f800000, 0x3f800000, 0x80000000};
+        default: return {0x7ff8000000000000, 0x7ff0000000000000, 0x3ff0000000000000, 0x8000000000000000};
     }
 }
+
+#if defined(__SSE2__)
+constexpr uint64_t kFlushing = 0x8040;  // Flush to zero, denormals are zero.
+uint64_t float_mode() { return _mm_getcsr(); }
+void set_float_mode(uint64_t mode) { _mm_setcsr(static_cast<uint32_t>(mode)); }
+#elif defined(__aarch64__)
+constexpr uint64_t kFlushing = 0x01000000;
+uint64_t float_mode() {
+    uint64_t mode;
+    asm volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+}
+void set_float_mode(uint64_t mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
+#endif
 
 /// Folds two elements, repeated so that whole vectors and the remainder are both used; all must agree.
 uint64_t folded(uint64_t a, uint64_t b, DataType type, RedOp op) {
@@ -143,9 +153,8 @@ TEST_CASE("the thread's rounding mode does not reach the results", "[kernel]") {
     }
 }
 
-#if defined(__SSE2__)
+#if defined(__SSE2__) || defined(__aarch64__)
 TEST_CASE("a thread that flushes subnormals gets the same results and keeps its mode", "[kernel]") {
-    constexpr uint32_t kFlushing = 0x8040;  // Flush to zero, denormals are zero.
     for (const DataType type : kFloatTypes) {
         const Bytes a = sample_elements(type, 300, 21);
         const Bytes b = sample_elements(type, 300, 22);
@@ -153,11 +162,11 @@ TEST_CASE("a thread that flushes subnormals gets the same results and keeps its 
             const Bytes expected = reference_reduce(a, b, type, op);
             for_each_instruction_set([&] {
                 Bytes result(a.size());
-                const uint32_t mode = _mm_getcsr();
-                _mm_setcsr(mode | kFlushing);
+                const uint64_t mode = float_mode();
+                set_float_mode(mode | kFlushing);
                 kernel::reduce(result.data(), a.data(), b.data(), 300, type, op);
-                const uint32_t mode_after = _mm_getcsr();
-                _mm_setcsr(mode);
+                const uint64_t mode_after = float_mode();
+                set_float_mode(mode);
                 CHECK(result == expected);
                 CHECK((mode_after & kFlushing) == kFlushing);
             });

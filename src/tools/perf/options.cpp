@@ -138,6 +138,7 @@ bool parse_options(int argc, char** argv, Options* options, int* exit_status) {
     CLI::App app(
         "Measures collectives of PCCL in the manner of nccl-tests. Without --master it starts a coordinator "
         "and all the peers on this host.");
+    app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     Texts texts;
     declare_nccl_options(app, *options, texts);
     declare_own_options(app, *options, texts);

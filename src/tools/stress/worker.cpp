@@ -42,7 +42,8 @@ class Worker {
 
     bool join();
     bool synchronize();
-    bool iterate();
+    bool admit();
+    bool train();
     bool reduce_step();
     bool launch(const std::vector<uint64_t>& tags, std::vector<pcclAsyncReduceOp_t>* handles, bool* alone);
     bool await(const std::vector<pcclAsyncReduceOp_t>& handles, std::vector<uint64_t>* again, bool* alone);
@@ -332,7 +333,7 @@ bool Worker::reduce_step() {
     return true;
 }
 
-bool Worker::iterate() {
+bool Worker::admit() {
     bool pending = false;
     enter(Call::kArePeersPending);
     pcclResult_t result = pcclArePeersPending(communicator_, &pending);
@@ -350,6 +351,10 @@ bool Worker::iterate() {
         }
     }
     enter(Call::kNone);
+    return true;
+}
+
+bool Worker::train() {
     if (world() < 2) {
         asked_to_leave(kIdleMs);
         return true;
@@ -372,8 +377,9 @@ int Worker::run() {
         return 3;
     }
     while (!asked_to_leave(0)) {
-        const bool good = communicator_ == nullptr ? join() : iterate();
-        if (!good) {
+        // A newcomer enters where the others are when they have admitted it: behind their synchronisation.
+        const bool is_member = communicator_ == nullptr ? join() : admit();
+        if (!is_member || !train()) {
             forget();
             asked_to_leave(kRejoinPauseMs);
         }

@@ -1,0 +1,87 @@
+#include "sim/runner.h"
+
+#include <utility>
+
+namespace pccl::sim {
+
+namespace {
+
+#ifndef PCCL_TESTING
+#error "the simulator is built against the testing variant of the core"
+#endif
+
+using Switch = bool core::Mutations::*;
+
+const std::vector<std::pair<std::string, Switch>>& switches() {
+    using core::Mutations;
+    static const std::vector<std::pair<std::string, Switch>> kSwitches = {
+        {"no_barrier", &Mutations::no_barrier},
+        {"majority_barrier", &Mutations::majority_barrier},
+        {"commit_if_any_complete", &Mutations::commit_if_any_complete},
+        {"no_freeze", &Mutations::no_freeze},
+        {"forget_returned", &Mutations::forget_returned},
+        {"no_restore", &Mutations::no_restore},
+        {"no_tombstone", &Mutations::no_tombstone},
+        {"accept_old_epoch", &Mutations::accept_old_epoch},
+        {"flags_left_out", &Mutations::flags_left_out},
+    };
+    return kSwitches;
+}
+
+}  // namespace
+
+const std::vector<std::string>& mutation_names() {
+    static const std::vector<std::string> kNames = [] {
+        std::vector<std::string> names;
+        for (const auto& [name, flag] : switches()) names.push_back(name);
+        return names;
+    }();
+    return kNames;
+}
+
+bool set_mutation(const std::string& name, core::Mutations* mutations) {
+    for (const auto& [known, flag] : switches()) {
+        if (known != name) continue;
+        mutations->*flag = true;
+        return true;
+    }
+    return false;
+}
+
+RunResult run_seed(uint64_t seed, const SeedOptions& options) {
+    RunOptions run;
+    if (!options.mutation.empty()) PCCL_ASSERT(set_mutation(options.mutation, &run.mutations));
+    run.trace = options.trace;
+    return run_scenario(random_scenario(seed, options.members_max), run);
+}
+
+std::string replay_command(uint64_t seed, const SeedOptions& options) {
+    std::string out = "pccl-sim --replay " + std::to_string(seed) + " --members " + std::to_string(options.members_max);
+    if (!options.mutation.empty()) out += " --mutate " + options.mutation;
+    return out;
+}
+
+std::string failure_text(uint64_t seed, const SeedOptions& options, const RunResult& result) {
+    std::string out = "seed " + std::to_string(seed) + " broke an invariant\n";
+    for (const Violation& violation : result.violations) {
+        out += "  " + violation.invariant + " at " + std::to_string(violation.time) + " us: " + violation.what + "\n";
+    }
+    return out + "  replay with: " + replay_command(seed, options) + "\n";
+}
+
+Summary run_seeds(uint64_t first, uint64_t count, uint64_t failures_max, const SeedOptions& options,
+                  const std::function<void(uint64_t seed, const RunResult&)>& on_failure) {
+    Summary summary;
+    for (uint64_t seed = first; seed - first < count; ++seed) {
+        const RunResult result = run_seed(seed, options);
+        ++summary.seeds;
+        summary.statistics.add(result.statistics);
+        if (result.ok()) continue;
+        summary.failed.push_back(seed);
+        on_failure(seed, result);
+        if (summary.failed.size() >= failures_max) break;
+    }
+    return summary;
+}
+
+}  // namespace pccl::sim

@@ -1,0 +1,227 @@
+#include "sim/world.h"
+
+#include <algorithm>
+
+namespace pccl::sim {
+
+void Statistics::add(const Statistics& other) {
+    events += other.events;
+    virtual_time += other.virtual_time;
+    processes += other.processes;
+    faults += other.faults;
+    evictions += other.evictions;
+    epochs += other.epochs;
+    successes += other.successes;
+    errors += other.errors;
+}
+
+World::World(const Scenario& scenario, const RunOptions& options)
+    : scenario_(scenario),
+      options_(options),
+      random_(mix(scenario.seed, 0x30D)),
+      trace_(options.trace),
+      history_(scenario.seed, [this](const char* invariant, const std::string& what) { fail(invariant, what); }),
+      network_(*this),
+      faults_(*this) {}
+
+World::~World() = default;
+
+RunResult World::run() {
+    coordinator_ = std::make_unique<CoordinatorNode>(*this);
+    for (const Spawn& spawn : scenario_.spawns) {
+        to_spawn_.push_back({spawn.group, 0});
+        schedule(spawn.at, EventKind::kSpawn, kNoNode, 0, 0, to_spawn_.size() - 1);
+        ++spawns_left_;
+    }
+    faults_.begin();
+    while (!finished() && violations_.size() < options_.violations_max && step()) {
+    }
+    statistics_.virtual_time = now_;
+    statistics_.processes = processes_.size();
+    statistics_.successes = history_.successes();
+    statistics_.errors = history_.errors();
+    statistics_.epochs = history_.epochs();
+    return {violations_, trace_.hash(), statistics_};
+}
+
+bool World::step() {
+    if (queue_.empty()) {
+        fail("I3", "nothing is left to happen, and programs wait\n" + describe());
+        return false;
+    }
+    Event event = queue_.pop();
+    now_ = std::max(now_, event.time);
+    if (++statistics_.events > options_.events_max) {
+        fail("I3", "no end after " + std::to_string(options_.events_max) + " events\n" + describe());
+        return false;
+    }
+    if (stuck()) {
+        fail("I3", "no call has ended for " + std::to_string((now_ - std::max(progress_, scenario_.faults_end)) / kMillisecond) +
+                       " ms although nothing goes wrong any more\n" + describe());
+        return false;
+    }
+    if (auto it = paused_.find(event.node); it != paused_.end()) {
+        if (it->second > now_) {
+            queue_.put_off(event, it->second);
+            return true;
+        }
+        paused_.erase(it);
+    }
+    trace_.add(static_cast<uint64_t>(event.time) << 8 | static_cast<uint64_t>(event.kind));
+    trace_.add(static_cast<uint64_t>(event.node + 16) << 32 | event.object);
+    dispatch(event);
+    after(event.node);
+    return true;
+}
+
+void World::dispatch(const Event& event) {
+    const int node = event.node;
+    if (node >= 0 && event.kind == EventKind::kDeath) {
+        note(node, "death", kNoNode, [] { return std::string(); });
+        return process(node).die(event.detail == 1, event.detail == 2);
+    }
+    // A dead process takes part in nothing, but connections to it are refused.
+    if (node >= 0 && !alive(node) && event.kind != EventKind::kHello) return;
+    switch (event.kind) {
+        case EventKind::kSpawn: {
+            const auto [group, generation] = to_spawn_[event.number];
+            --spawns_left_;
+            processes_.push_back(std::make_unique<Process>(*this, process_count(), group, generation));
+            note(process_count() - 1, "spawn", kNoNode, [g = group] { return "group " + std::to_string(g); });
+            return processes_.back()->begin();
+        }
+        case EventKind::kFault:
+            return faults_.handle(event);
+        case EventKind::kWake:
+            return process(node).wake(event.number);
+        case EventKind::kStreamConnect:
+            return process(node).connect_to_coordinator();
+        case EventKind::kReplay:
+            return replay(event);
+        case EventKind::kTick:
+            if (node >= 0) return process(node).tick();
+            return coordinator_->handle(event);
+        case EventKind::kPersisted:
+        case EventKind::kStreamOpened:
+        case EventKind::kStreamUp:
+        case EventKind::kStreamTo:
+        case EventKind::kStreamTold:
+            return coordinator_->handle(event);
+        default:
+            return network_.handle(event);
+    }
+}
+
+void World::after(int node) {
+    if (node == kCoordinatorNode) coordinator_->after_event();
+    if (node >= 0 && alive(node)) process(node).settle();
+}
+
+void World::schedule(TimeUs delay, EventKind kind, int node, uint32_t object, uint32_t detail, uint64_t number) {
+    Event event;
+    event.time = now_ + std::max<TimeUs>(delay, 0);
+    event.kind = kind;
+    event.node = node;
+    event.object = object;
+    event.detail = detail;
+    event.number = number;
+    queue_.push(event);
+}
+
+void World::fail(const char* invariant, const std::string& what) {
+    note(kNoNode, "VIOLATION", kNoNode, [&] { return std::string(invariant) + " " + what; });
+    if (violations_.size() < options_.violations_max) violations_.push_back({invariant, now_, what});
+}
+
+bool World::alive(int node) const { return node >= 0 && node < process_count() && processes_[static_cast<size_t>(node)]->alive(); }
+
+int World::spawn(uint32_t group, uint32_t generation) {
+    to_spawn_.push_back({group, generation});
+    ++spawns_left_;
+    schedule(random_.between(0, 2 * scenario_.timeouts.backoff_cap), EventKind::kSpawn, kNoNode, 0, 0, to_spawn_.size() - 1);
+    return static_cast<int>(to_spawn_.size()) - 1;
+}
+
+std::string World::name(int node) {
+    if (node == kCoordinatorNode) return "C";
+    return node < 0 ? "-" : "p" + std::to_string(node);
+}
+
+bool World::finished() const {
+    if (spawns_left_ > 0) return false;
+    return std::all_of(processes_.begin(), processes_.end(), [](const auto& process) { return process->gone(); });
+}
+
+bool World::stuck() const {
+    return now_ > scenario_.faults_end && now_ - std::max(progress_, scenario_.faults_end) > progress_bound(scenario_);
+}
+
+// ---- what the network is like -----------------------------------------------------------------------------------------
+
+TimeUs World::latency(int from, int to) {
+    const std::pair<int, int> key{std::min(from, to), std::max(from, to)};
+    auto it = base_latency_.find(key);
+    if (it == base_latency_.end()) {
+        it = base_latency_.emplace(key, random_.between(scenario_.latency_min, scenario_.latency_max)).first;
+    }
+    return it->second + random_.between(0, scenario_.jitter);
+}
+
+TimeUs World::stalled_until(int from, int to) const {
+    auto it = stalls_.find({from, to});
+    return it == stalls_.end() ? 0 : it->second;
+}
+
+void World::stall(int from, int to, TimeUs until) {
+    TimeUs& entry = stalls_[{from, to}];
+    entry = std::max(entry, std::min(until, scenario_.faults_end));
+}
+
+void World::pause(int node, TimeUs until) {
+    TimeUs& entry = paused_[node];
+    entry = std::max(entry, std::min(until, scenario_.faults_end));
+}
+
+// ---- I5 ---------------------------------------------------------------------------------------------------------------
+
+void World::keep_for_replay(int node, const MemberId& peer, wire::Type type, std::span<const uint8_t> body) {
+    if (scenario_.replay <= 0 || now_ >= scenario_.faults_end || type == wire::Type::kHeartbeat || type == wire::Type::kRelay) return;
+    if (!random_.chance(scenario_.replay)) return;
+    kept_.push_back({peer, type, {body.begin(), body.end()}});
+    schedule(random_.between(1, 4 * scenario_.timeouts.liveness), EventKind::kReplay, node,
+             static_cast<uint32_t>(kept_.size() - 1));
+}
+
+/// A frame of an old epoch that arrives once more must change nothing. All peer frames begin with their epoch.
+void World::replay(const Event& event) {
+    const Kept& kept = kept_[event.object];
+    core::Member* member = process(event.node).member();
+    wire::Decoder decoder(kept.body);
+    wire::EpochId epoch;
+    decoder.item(epoch);
+    const std::vector<int> linked = network_.neighbours(event.node);
+    if (!decoder.ok() || !member->view().connected || !(epoch < member->view().epoch)) return;
+    if (std::find(linked.begin(), linked.end(), node_of(kept.peer)) == linked.end()) return;
+    note(event.node, "replay", node_of(kept.peer), [&] { return "type " + std::to_string(static_cast<int>(kept.type)); });
+    const std::string before = member->describe();
+    const bool valid = member->peer_frame(now_, kept.peer, kept.type, kept.body);
+    if (!valid || !member->outbox().empty() || member->describe() != before) {
+        fail("I5", name(event.node) + " did not just drop a frame of type " + std::to_string(static_cast<int>(kept.type)) +
+                       " of the old epoch " + epoch.text() + (valid ? "" : ": it calls it a violation"));
+    }
+}
+
+std::string World::describe() {
+    std::string out = coordinator_->describe();
+    for (const auto& process : processes_) {
+        if (!process->gone()) out += process->describe();
+    }
+    return out;
+}
+
+RunResult run_scenario(const Scenario& scenario, const RunOptions& options) {
+    World world(scenario, options);
+    return world.run();
+}
+
+}  // namespace pccl::sim

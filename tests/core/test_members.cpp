@@ -1,0 +1,228 @@
+// The membership and commit machine without time or faults of its own: joining, reducing, losing members and links.
+#include <catch2/catch.hpp>
+
+#include "harness.h"
+
+using namespace pccl;
+using namespace pccl::test;
+
+namespace {
+
+/// Starts one reduction at each live node.
+std::vector<Reduction> start_all(World& world, size_t count, bool in_place = false, uint64_t tag = 0) {
+    std::vector<Reduction> all;
+    for (size_t i = 0; i < world.nodes.size(); ++i) all.emplace_back(count, i);
+    for (size_t i = 0; i < all.size(); ++i) {
+        if (world.nodes[i]->alive) REQUIRE(all[i].start(world, i, in_place, tag).text() == "");
+    }
+    return all;
+}
+
+void check_sums(World& world, std::vector<Reduction>& all, const std::vector<size_t>& contributors) {
+    for (size_t i = 0; i < all.size(); ++i) {
+        if (!world.nodes[i]->alive) continue;
+        const core::CallResult* result = all[i].result(world, i);
+        INFO(world.nodes[i]->member->describe());
+        REQUIRE(result != nullptr);
+        REQUIRE(result->status.text() == "");
+        REQUIRE(result->contributors.size() == contributors.size());
+        for (size_t e = 0; e < all[i].in.size(); ++e) {
+            float expected = 0;
+            for (size_t c : contributors) expected += static_cast<float>((e * 7 + c * 13) % 101);
+            REQUIRE(all[i].out[e] == expected);
+        }
+        world.nodes[i]->member->forget(all[i].ticket);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("the first peer is admitted at once, others at a vote") {
+    World world;
+    world.add();
+    REQUIRE(world.nodes[0]->member->admitted());
+    world.add();
+    REQUIRE_FALSE(world.nodes[1]->member->admitted());
+    world.update();
+    REQUIRE(world.nodes[1]->member->admitted());
+    REQUIRE(world.nodes[0]->member->view().globals.world_size == 2);
+    REQUIRE(world.nodes[1]->member->view().members == world.nodes[0]->member->view().members);
+}
+
+TEST_CASE("reductions of many sizes agree for ring and mesh") {
+    for (plan::Kind kind : {plan::Kind::kRing, plan::Kind::kMesh}) {
+        for (size_t members : {2, 3, 5, 8}) {
+            World world;
+            world.grow(members, 0, kind);
+            std::vector<size_t> everybody(members);
+            for (size_t i = 0; i < members; ++i) everybody[i] = i;
+            for (size_t count : {0, 1, 2, 7, 100, 4099}) {
+                for (bool in_place : {false, true}) {
+                    auto all = start_all(world, count, in_place);
+                    world.settle();
+                    check_sums(world, all, everybody);
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("a member lost before it called: survivors are redone without it") {
+    World world;
+    world.grow(4);
+    std::vector<Reduction> all;
+    for (size_t i = 0; i < 4; ++i) all.emplace_back(1000, i);
+    for (size_t i = 0; i < 3; ++i) REQUIRE(all[i].start(world, i, i == 1).ok());
+    world.settle();
+    REQUIRE(all[0].result(world, 0) == nullptr);
+    world.kill(3);
+    check_sums(world, all, {0, 1, 2});
+}
+
+TEST_CASE("with the report policy each survivor is told exactly once, and inputs are intact") {
+    World world(1);
+    world.grow(3);
+    std::vector<Reduction> all;
+    for (size_t i = 0; i < 3; ++i) all.emplace_back(500, i);
+    REQUIRE(all[0].start(world, 0, true).ok());
+    world.settle();
+    world.kill(2);
+    REQUIRE(all[0].result(world, 0)->status.code() == Code::RANK_CONNECTION_LOST);
+    REQUIRE(all[0].out == all[0].in);
+    world.nodes[0]->member->forget(all[0].ticket);
+    // The other survivor had not called yet: it is told when it does.
+    REQUIRE(all[1].start(world, 1).ok());
+    REQUIRE(all[1].result(world, 1)->status.code() == Code::RANK_CONNECTION_LOST);
+    world.nodes[1]->member->forget(all[1].ticket);
+    auto again = start_all(world, 500);
+    world.settle();
+    check_sums(world, again, {0, 1});
+}
+
+TEST_CASE("a broken link is opened anew and operations resume") {
+    World world;
+    world.grow(3);
+    world.hold_data = true;
+    auto all = start_all(world, 2000, true);
+    world.settle();
+    world.break_link(0, 2);
+    world.hold_data = false;
+    world.settle();
+    check_sums(world, all, {0, 1, 2});
+}
+
+TEST_CASE("a pair that cannot talk is served by a plan around it") {
+    World world;
+    world.grow(4);
+    world.unreachable.push_back({1, 3});
+    world.break_link(1, 3);
+    world.settle();
+    REQUIRE(world.nodes[3]->member->view().members.size() == 4);
+    for (bool in_place : {false, true}) {
+        auto all = start_all(world, 1500, in_place);
+        world.settle();
+        check_sums(world, all, {0, 1, 2, 3});
+    }
+}
+
+TEST_CASE("with two members a dead link removes one of them") {
+    World world;
+    world.grow(2);
+    world.unreachable.push_back({0, 1});
+    world.break_link(0, 1);
+    world.settle();
+    REQUIRE(world.nodes[0]->member->view().members.size() == 1);
+    REQUIRE(world.nodes[1]->member->fate().code() == Code::EVICTED);
+}
+
+TEST_CASE("descriptors that differ end the call at all, with both in the text") {
+    World world;
+    world.grow(3);
+    std::vector<Reduction> all;
+    for (size_t i = 0; i < 3; ++i) all.emplace_back(i == 2 ? 11 : 10, i);
+    for (size_t i = 0; i < 3; ++i) {
+        REQUIRE(all[i].start(world, i, true).ok());
+        world.settle();
+    }
+    for (size_t i = 0; i < 3; ++i) {
+        REQUIRE(all[i].result(world, i) != nullptr);
+        REQUIRE(all[i].result(world, i)->status.code() == Code::MISMATCH);
+        REQUIRE(all[i].result(world, i)->status.text().find("count 11") != std::string::npos);
+        REQUIRE(all[i].result(world, i)->status.text().find("count 10") != std::string::npos);
+        REQUIRE(all[i].out == all[i].in);
+        world.nodes[i]->member->forget(all[i].ticket);
+    }
+    auto again = start_all(world, 10);
+    world.settle();
+    check_sums(world, again, {0, 1, 2});
+}
+
+TEST_CASE("pending queries answer the same everywhere") {
+    World world;
+    world.grow(3);
+    world.add();
+    std::vector<core::Ticket> tickets(3);
+    for (size_t i = 0; i < 3; ++i) REQUIRE(world.nodes[i]->member->peers_pending(world.now, &tickets[i]).ok());
+    world.settle();
+    for (size_t i = 0; i < 3; ++i) REQUIRE(world.nodes[i]->member->result(tickets[i])->peers_pending);
+}
+
+TEST_CASE("a leaver is gone without an error for the others") {
+    World world;
+    world.grow(3);
+    core::Ticket ticket = 0;
+    REQUIRE(world.nodes[1]->member->leave(world.now, &ticket).ok());
+    world.settle();
+    REQUIRE(world.nodes[1]->member->result(ticket) != nullptr);
+    world.nodes[1]->alive = false;
+    REQUIRE(world.nodes[0]->member->view().members.size() == 2);
+    auto all = start_all(world, 100);
+    world.settle();
+    check_sums(world, all, {0, 2});
+}
+
+TEST_CASE("cancel ends an operation on all participants") {
+    World world;
+    world.grow(3);
+    std::vector<Reduction> all;
+    for (size_t i = 0; i < 3; ++i) all.emplace_back(300, i);
+    REQUIRE(all[0].start(world, 0, true).ok());
+    REQUIRE(all[1].start(world, 1, true).ok());
+    world.settle();
+    REQUIRE(world.nodes[0]->member->cancel(world.now, all[0].ticket).ok());
+    world.settle();
+    for (size_t i = 0; i < 2; ++i) {
+        REQUIRE(all[i].result(world, i)->status.code() == Code::CANCELLED);
+        REQUIRE(all[i].out == all[i].in);
+    }
+    REQUIRE(all[2].start(world, 2).ok());
+    REQUIRE(all[2].result(world, 2)->status.code() == Code::CANCELLED);
+}
+
+TEST_CASE("a member whose coordinator connection breaks registers again and goes on") {
+    World world;
+    world.grow(2);
+    Node& node = *world.nodes[1];
+    world.coordinator->closed(world.now, node.connection, "reset");
+    node.member->coordinator_down(world.now, "reset");
+    auto all = start_all(world, 64);
+    world.settle();
+    check_sums(world, all, {0, 1});
+    node.connection = 77;
+    world.coordinator->opened(world.now, node.connection, "sim");
+    node.member->coordinator_up(world.now);
+    world.settle();
+    world.add();
+    world.update();
+    REQUIRE(node.member->view().members.size() == 3);
+}
+
+TEST_CASE("many tags: counters are reset at a quiet moment and reductions go on") {
+    World world;
+    world.grow(2);
+    for (uint64_t tag = 0; tag < 4500; ++tag) {
+        auto all = start_all(world, 3, false, tag);
+        world.settle();
+        check_sums(world, all, {0, 1});
+    }
+}
