@@ -34,6 +34,11 @@ endif()
 
 add_library(pccl_flags INTERFACE)
 target_compile_options(pccl_flags INTERFACE -Wall -Wextra -Wshadow)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # GCC 12 reports these two inside std::string and std::vector once they are inlined at -O3, without cause.
+    target_compile_options(pccl_flags INTERFACE
+        $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict> $<$<COMPILE_LANGUAGE:CXX>:-Wno-stringop-overflow>)
+endif()
 if(PCCL_WERROR)
     target_compile_options(pccl_flags INTERFACE -Werror)
 endif()

@@ -81,12 +81,10 @@ Status MemberState::cancel(TimeUs now, Ticket ticket) {
     const auto at = calls_.find(ticket);
     if (at == calls_.end() || !at->second.is_op) return {Code::INVALID_ARGUMENT, "cancel: no such operation"};
     if (at->second.result) return {};
-    for (auto queued = queue_.begin(); queued != queue_.end(); ++queued) {
-        if (queued->ticket != ticket) continue;
-        queue_.erase(queued);
-        CallResult result;
-        result.status = {Code::CANCELLED, "cancelled before it started"};
-        complete(ticket, std::move(result));
+    for (QueuedCall& queued : queue_) {
+        if (queued.ticket != ticket) continue;
+        // The others may have started it: it takes its number here too, and is cancelled by decision.
+        queued.cancel = true;
         return {};
     }
     for (auto& [key, op] : ops_) {
@@ -126,7 +124,12 @@ void MemberState::begin(TimeUs now, QueuedCall call) {
 void MemberState::run_queue(TimeUs now) {
     std::deque<QueuedCall> calls;
     calls.swap(queue_);
-    for (QueuedCall& call : calls) begin(now, std::move(call));
+    for (QueuedCall& call : calls) {
+        const Ticket ticket = call.ticket;
+        const bool cancelled = call.cancel;
+        begin(now, std::move(call));
+        if (cancelled) cancel(now, ticket);
+    }
 }
 
 wire::Descriptor MemberState::describe_reduce(const ReduceCall& call) const {

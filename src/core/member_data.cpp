@@ -154,13 +154,13 @@ Place MemberState::place(TimeUs now, const MemberId& peer, const wire::Data& hea
         if (!charge_received(link, header.charge, bytes)) return violation("more data than it was given credit for");
         const Collective::Landing landing = op->run->place(*rank, header, bytes);
         if (landing.error != nullptr) return violation(landing.error);
-        link.in_flight.push_back({header.key, landing.data, landing.is_slot, false});
+        link.in_flight.push_back({header.key, landing.data, landing.is_slot, false, bytes});
         return {landing.data, false, {}};
     }
     const char* error = "data of an operation that has none";
     uint8_t* data = op->shared ? op->shared->place(*rank, header, bytes, &error) : nullptr;
     if (data == nullptr) return violation(error);
-    link.in_flight.push_back({header.key, data, false, false});
+    link.in_flight.push_back({header.key, data, false, false, bytes});
     return {data, false, {}};
 }
 
@@ -174,7 +174,7 @@ Place MemberState::refuse(Link& link, plan::Rank rank, const wire::Data& header,
 Place MemberState::place_early(Link& link, const wire::Data& header, uint32_t bytes) {
     if (!charge_received(link, header.charge, bytes)) return {nullptr, true, "more eager data than the budget"};
     uint8_t* slot = slots_.take(bytes);
-    link.in_flight.push_back({header.key, slot, true, true});
+    link.in_flight.push_back({header.key, slot, true, true, bytes});
     return {slot, false, {}};
 }
 

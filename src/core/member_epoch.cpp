@@ -177,6 +177,8 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
         link.flow = {};
         link.flow.eager_left = config_.eager_bytes_per_peer;
         link.flow.slots_left = config_.parked_slots_per_peer;
+        // What is being received now was sent in this epoch, by a member that installed it earlier.
+        for (const InFlight& flight : link.in_flight) link.flow.eager_held += flight.bytes;
         link.ready.clear();
         link.pull_announced = false;
         link.heard = now;

@@ -90,6 +90,7 @@ struct InFlight {
     uint8_t* data;
     bool is_slot;
     bool is_early;  ///< for an operation not called yet, or an epoch not installed yet
+    uint32_t bytes;
 };
 
 /// All lanes to one peer.
@@ -114,6 +115,7 @@ struct QueuedCall {
     wire::OpKind kind = wire::OpKind::kReduce;
     ReduceCall reduce;
     SyncCall sync;
+    bool cancel = false;  ///< asked for while it waited
 };
 
 struct FutureFrame {

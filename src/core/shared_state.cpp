@@ -59,6 +59,7 @@ void SharedState::enter_epoch(const plan::Topology& topology, Rank rank) {
     offers_.assign(topology.size, std::nullopt);
     offers_[rank] = offer_;
     election_.reset();
+    fetching_ = false;  // Nothing is asked for before this epoch's election has chosen the sources.
     serving_.assign(topology.size, {});
     woken_.clear();
     for (Range& range : ranges_) {

@@ -84,7 +84,9 @@ void LinkTable::refuse(Handshake& handshake, const wire::HelloAck& ack) {
         log_rejected(handshake.lane->remote(), ack.reason);
     }
     handshake.lane->queue_frame(wire::Type::kHelloAck, wire::encode(ack));
-    let_linger(std::move(handshake.lane));
+    std::vector<std::unique_ptr<transport::Lane>> lanes;
+    lanes.push_back(std::move(handshake.lane));
+    let_linger(std::move(lanes));
     forget_handshake(handshake);
 }
 

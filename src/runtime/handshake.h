@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "runtime/link_events.h"
 
@@ -31,7 +32,8 @@ struct Handshake final : transport::LaneOwner {
     std::unique_ptr<transport::Lane> lane;
 };
 
-/// A connection that we ended, until the other side ends it too.
+/// A link that we ended, until the other side ends it too. Only the first lane's stream is ended: the end of any other
+/// would be the loss of the link over there, before everything on the first was read.
 struct Lingering final : transport::LaneOwner {
     explicit Lingering(TimeUs at) : deadline(at) {}
 
@@ -43,8 +45,10 @@ struct Lingering final : transport::LaneOwner {
     void lane_writable(transport::Lane& writable) override { writable.pump(); }
     void lane_lost(transport::Lane&, const std::string&) override {}
 
+    bool over() const { return lanes.front()->closed(); }
+
     TimeUs deadline;
-    std::unique_ptr<transport::Lane> lane;
+    std::vector<std::unique_ptr<transport::Lane>> lanes;
 };
 
 }  // namespace pccl::runtime

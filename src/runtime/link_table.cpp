@@ -52,7 +52,7 @@ void LinkTable::close(const MemberId& peer, uint64_t incarnation) {
     if (at == links_.end() || (incarnation != 0 && at->second->incarnation() != incarnation)) return;
     std::unique_ptr<Link> link = std::move(at->second);
     links_.erase(at);
-    for (auto& lane : link->release()) let_linger(std::move(lane));
+    let_linger(link->release());
     bury(std::move(link));
 }
 
@@ -127,21 +127,21 @@ void LinkTable::establish(const MemberId& peer, uint64_t incarnation,
     mark_dirty(opened);
 }
 
-void LinkTable::let_linger(std::unique_ptr<transport::Lane> lane) {
-    if (lane->closed()) {
-        bury(std::move(lane));
-        return;
-    }
-    if (lingering_.size() >= options_.lingering_max) {
-        lane->close();
-        bury(std::move(lane));
-        return;
-    }
+void LinkTable::let_linger(std::vector<std::unique_ptr<transport::Lane>> lanes) {
     auto rest = std::make_unique<Lingering>(events_.now() + options_.linger);
-    lane->set_owner(rest.get());
-    rest->lane = std::move(lane);
-    rest->lane->linger();
-    lingering_.push_back(std::move(rest));
+    rest->lanes = std::move(lanes);
+    for (auto& lane : rest->lanes) {
+        lane->set_owner(rest.get());
+        lane->cut(nullptr);
+        lane->pause();
+    }
+    rest->lanes.front()->linger();
+    if (lingering_.size() < options_.lingering_max) {
+        lingering_.push_back(std::move(rest));
+        return;
+    }
+    for (auto& lane : rest->lanes) lane->close();
+    bury(std::move(rest));
 }
 
 void LinkTable::shut_down() {
@@ -164,7 +164,7 @@ TimeUs LinkTable::deadline() const {
     TimeUs at = listener_.retry_at();
     for (const auto& [peer, dialer] : dialers_) at = std::min(at, dialer->deadline());
     for (const auto& handshake : handshakes_) at = std::min(at, handshake->deadline);
-    for (const auto& rest : lingering_) at = std::min(at, rest->lane->closed() ? TimeUs{0} : rest->deadline);
+    for (const auto& rest : lingering_) at = std::min(at, rest->over() ? TimeUs{0} : rest->deadline);
     return at;
 }
 
@@ -186,8 +186,8 @@ void LinkTable::tick(TimeUs now) {
         handshake_lost(late, greeted ? "the other lanes of the link did not come in time" : "no hello in time");
     }
     std::erase_if(lingering_, [&](auto& rest) {
-        if (now < rest->deadline && !rest->lane->closed()) return false;
-        rest->lane->close();
+        if (now < rest->deadline && !rest->over()) return false;
+        for (auto& lane : rest->lanes) lane->close();
         bury(std::move(rest));
         return true;
     });

@@ -75,7 +75,7 @@ class LinkTable {
     void drop_other_incarnations(const wire::Hello& hello);
     void complete_if_all_here(const wire::Hello& hello);
     void establish(const MemberId& peer, uint64_t incarnation, std::vector<std::unique_ptr<transport::Lane>> lanes);
-    void let_linger(std::unique_ptr<transport::Lane> lane);
+    void let_linger(std::vector<std::unique_ptr<transport::Lane>> lanes);
     void log_rejected(const std::string& remote, const std::string& why);
 
     transport::Poller& poller_;

@@ -70,6 +70,14 @@ std::vector<uint8_t> bytes_of(size_t count, uint8_t first) {
     return out;
 }
 
+template <class Message>
+std::vector<uint8_t> body_of(const Message& message) {
+    std::vector<uint8_t> out;
+    out.reserve(256);
+    wire::Encoder(out).item(message);
+    return out;
+}
+
 transport::OutgoingData data(uint32_t object, std::span<const uint8_t> payload) {
     transport::OutgoingData out;
     out.header.key.sequence = 1;
@@ -321,14 +329,14 @@ TEST_CASE("strangers at the port are turned away and disturb nobody", "[runtime]
     }
     SECTION("data before the hello") {
         Stranger stranger(two.b);
-        const auto body = wire::encode(wire::Data{});
+        const auto body = body_of(wire::Data{});
         stranger.send(wire::encode_preamble({wire::Type::kData, static_cast<uint32_t>(body.size()), 100}));
         stranger.send(body);
         REQUIRE(two.run([&] { return stranger.closed(); }));
     }
     SECTION("a hello for somebody else gets a reason") {
         Stranger stranger(two.b);
-        stranger.send_frame(wire::Type::kHello, wire::encode(hello_of(two.a, two.a)));
+        stranger.send_frame(wire::Type::kHello, body_of(hello_of(two.a, two.a)));
         REQUIRE(two.run([&] { return stranger.closed(); }));
         CHECK(stranger.received > wire::kPreambleBytes);
         CHECK(two.b.logged_text("another member listens here"));
@@ -339,7 +347,7 @@ TEST_CASE("strangers at the port are turned away and disturb nobody", "[runtime]
             wire::Hello hello = hello_of(two.a, two.b);
             hello.lane = lane;
             hello.lanes = lanes;
-            stranger.send_frame(wire::Type::kHello, wire::encode(hello));
+            stranger.send_frame(wire::Type::kHello, body_of(hello));
             REQUIRE(two.run([&] { return stranger.closed(); }));
         }
         CHECK(two.b.logged_text("is not valid"));
@@ -348,8 +356,8 @@ TEST_CASE("strangers at the port are turned away and disturb nobody", "[runtime]
         Stranger first(two.b), second(two.b);
         wire::Hello hello = hello_of(two.a, two.b);
         hello.lanes = 2;
-        first.send_frame(wire::Type::kHello, wire::encode(hello));
-        second.send_frame(wire::Type::kHello, wire::encode(hello));
+        first.send_frame(wire::Type::kHello, body_of(hello));
+        second.send_frame(wire::Type::kHello, body_of(hello));
         REQUIRE(two.run([&] { return first.closed() || second.closed(); }));
         CHECK(two.b.logged_text("contradicts"));
     }
@@ -368,7 +376,7 @@ TEST_CASE("strangers at the port are turned away and disturb nobody", "[runtime]
         Stranger stranger(two.b);
         wire::Hello hello = hello_of(two.a, two.b);
         hello.lanes = 2;
-        stranger.send_frame(wire::Type::kHello, wire::encode(hello));
+        stranger.send_frame(wire::Type::kHello, body_of(hello));
         REQUIRE(two.run([&] {
             stranger.closed();
             return stranger.received > 0;
