@@ -93,7 +93,7 @@ wire::OpRecord MemberState::record_of(const Op& op) const {
     return record;
 }
 
-wire::Frozen MemberState::frozen_answer() const {
+wire::Frozen MemberState::frozen_answer() {
     wire::Frozen answer;
     answer.id = promised_;
     answer.installed = epoch_;
@@ -106,7 +106,9 @@ wire::Frozen MemberState::frozen_answer() const {
     }
     for (const auto& [key, status] : tombstones_) answer.tombstones.push_back(key);
     for (const auto& [key, op] : ops_) {
-        if (op->called) answer.records.push_back(record_of(*op));
+        if (!op->called) continue;
+        op->cancel_told = op->cancel;
+        answer.records.push_back(record_of(*op));
     }
     return answer;
 }
@@ -274,7 +276,10 @@ void MemberState::apply_unheard(const wire::Decision& decision) {
 /// Goes on in the new epoch: the same attempt with what is final, or a fresh one with the survivors.
 void MemberState::restart(TimeUs now, Op& op, const wire::Decision* decision) {
     ++op.epochs;
-    op.cancel = false;
+    // A cancellation that came after the answer has not been decided on yet.
+    op.cancel = op.cancel && !op.cancel_told;
+    op.cancel_told = false;
+    if (op.cancel) request_change(wire::ChangeReason::kCancel);
     op.in_barrier = false;
     op.round = 0;
     op.rounds.clear();

@@ -61,6 +61,7 @@ struct Op {
     uint32_t flags = 0;
 
     bool cancel = false;
+    bool cancel_told = false;  ///< the last Frozen answer said so
     TimeUs started = 0;
     TimeUs warn_at = 0;
     TimeUs warn_interval = 0;
@@ -247,7 +248,7 @@ class MemberState {
     // member_epoch.cpp
     bool on_propose(TimeUs now, wire::Propose message);
     void freeze();
-    wire::Frozen frozen_answer() const;
+    wire::Frozen frozen_answer();
     wire::OpRecord record_of(const Op& op) const;
     bool on_install(TimeUs now, wire::Install message);
     void adopt(TimeUs now, const wire::Install& message);

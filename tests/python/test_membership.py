@@ -215,7 +215,7 @@ def test_a_communicator_can_join_again():
     assert first != second
 
 
-def pending_operation(address: str) -> None:
+def pending_operation(address: str) -> bool:
     communicator = peer(address)
     gather(communicator, 2)
     array = ones()
@@ -227,16 +227,18 @@ def pending_operation(address: str) -> None:
         with pytest.raises(pccl.PCCLError) as caught:
             call()
         assert caught.value.result is pccl.Result.PENDING_ASYNC_OPS
-    assert communicator.are_peers_pending() is False
+    pending = communicator.are_peers_pending()
     assert handle.wait()[0]
     communicator.update_topology()
     communicator.optimize_topology()
     assert world_size(communicator) == 2
+    return pending
 
 
 def test_collectives_refuse_while_reduces_are_not_awaited():
     with coordinator() as address:
-        run_peers(pending_operation, (address,), (address,))
+        answers = run_peers(pending_operation, (address,), (address,))
+    assert answers[0] == answers[1]
 
 
 def test_log_messages_reach_the_callback():
