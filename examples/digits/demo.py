@@ -76,7 +76,7 @@ class Demo:
         options, index = self.options, len(self.workers)
         command = [sys.executable, str(HERE / "worker.py"), "--master", self.address, "--index", str(index)]
         command += ["--steps", str(options.steps), "--step-ms", str(options.step_ms)]
-        command += ["--start-size", str(options.workers), "--full-from-step", str(options.steps * 17 // 20)]
+        command += ["--start-size", str(options.workers), "--full-from-step", str(options.steps * 9 // 10)]
         command += ["--seed", str(options.seed), "--deadline-s", str(options.deadline_s)]
         process = subprocess.Popen(
             command,
@@ -148,7 +148,7 @@ class Demo:
         self.note(f"coordinator on {self.address}; {options.workers} workers learn handwritten digits")
         for _ in range(options.workers):
             self.start_worker()
-        kill_step, join_step = options.steps // 2, options.steps * 13 // 20
+        kill_step, join_step = options.steps // 2, options.steps * 3 // 5
         victim = self.workers[options.workers // 2]
         while not all(worker.killed or worker.result for worker in self.workers):
             if self.elapsed_s() > options.deadline_s:

@@ -128,7 +128,7 @@ def draw_chart(history: History, path: pathlib.Path) -> pathlib.Path:
     loss_axes.plot(times, smoothed(history.losses), color="#1f5fa8", linewidth=2.0, label="running mean")
     loss_axes.set_yscale("log")
     loss_axes.set_ylabel("training loss (cross-entropy)")
-    loss_axes.legend(loc="upper right", frameon=False)
+    loss_axes.legend(loc="lower left", frameon=False)
 
     size = max(history.worlds)
     member_axes.step(times, history.worlds, where="post", color="#2e7d4f", linewidth=2.0)

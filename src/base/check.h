@@ -1,4 +1,5 @@
-// Assertions on our own invariants; they stay on in release. Never used on anything that a remote side can influence.
+// Assertions on our own invariants; they stay on in release. Never used on anything that a remote side can
+// influence.
 #pragma once
 
 namespace pccl {
@@ -8,5 +9,6 @@ namespace pccl {
 
 }  // namespace pccl
 
-#define PCCL_ASSERT(expression) \
-    (static_cast<bool>(expression) ? static_cast<void>(0) : ::pccl::assertion_failed(#expression, __FILE__, __LINE__))
+#define PCCL_ASSERT(expression)                           \
+    (static_cast<bool>(expression) ? static_cast<void>(0) \
+                                   : ::pccl::assertion_failed(#expression, __FILE__, __LINE__))

@@ -32,28 +32,25 @@ constexpr bool is_valid(RedOp op) { return static_cast<int>(op) < kRedOpCount; }
 constexpr size_t size_of(DataType type) {
     switch (type) {
         case DataType::kUint8:
-        case DataType::kInt8:
-            return 1;
+        case DataType::kInt8: return 1;
         case DataType::kInt16:
         case DataType::kUint16:
         case DataType::kFloat16:
-        case DataType::kBFloat16:
-            return 2;
+        case DataType::kBFloat16: return 2;
         case DataType::kUint32:
         case DataType::kInt32:
-        case DataType::kFloat:
-            return 4;
+        case DataType::kFloat: return 4;
         case DataType::kUint64:
         case DataType::kInt64:
-        case DataType::kDouble:
-            return 8;
+        case DataType::kDouble: return 8;
     }
     return 0;
 }
 
 constexpr const char* name_of(DataType type) {
-    constexpr const char* kNames[kDataTypeCount] = {"uint8",  "int8",  "int16",   "uint16",   "uint32", "int32",
-                                                    "uint64", "int64", "float16", "bfloat16", "float",  "double"};
+    constexpr const char* kNames[kDataTypeCount] = {"uint8",   "int8",     "int16",  "uint16",
+                                                    "uint32",  "int32",    "uint64", "int64",
+                                                    "float16", "bfloat16", "float",  "double"};
     return is_valid(type) ? kNames[static_cast<int>(type)] : "invalid";
 }
 

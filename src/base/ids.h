@@ -1,5 +1,5 @@
-// 128-bit identities. They are drawn by the driver from the operating system (by the simulator from its seed) and
-// only compared, hashed and printed elsewhere.
+// 128-bit identities. They are drawn by the driver from the operating system (by the simulator from its seed)
+// and only compared, hashed and printed elsewhere.
 #pragma once
 
 #include <array>

@@ -1,5 +1,6 @@
-// The seam for log messages. A sink may be called from any thread that runs library code and must not call back
-// into the library. Messages are plain text, lower case, without a line end; the exact cause and the peer are in them.
+// The seam for log messages. A sink may be called from any thread that runs library code and must not call
+// back into the library. Messages are plain text, lower case, without a line end; the exact cause and the
+// peer are in them.
 #pragma once
 
 #include <functional>

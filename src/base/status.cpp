@@ -5,8 +5,7 @@ namespace pccl {
 const char* code_text(Code code) {
     switch (code) {
 #define PCCL_CODE_CASE(c_name, value, python_name, meaning) \
-    case Code::python_name: \
-        return meaning;
+    case Code::python_name: return meaning;
         PCCL_RESULT_TABLE(PCCL_CODE_CASE)
 #undef PCCL_CODE_CASE
     }
@@ -16,8 +15,7 @@ const char* code_text(Code code) {
 const char* code_name(Code code) {
     switch (code) {
 #define PCCL_CODE_CASE(c_name, value, python_name, meaning) \
-    case Code::python_name: \
-        return #python_name;
+    case Code::python_name: return #python_name;
         PCCL_RESULT_TABLE(PCCL_CODE_CASE)
 #undef PCCL_CODE_CASE
     }

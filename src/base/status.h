@@ -1,7 +1,7 @@
 // Result codes and the status that carries one with its exact cause.
 //
-// Codes come from include/pccl/result_table.h; inside the library they are `Code`, and the C interface casts them.
-// Values are plain data and may be used from any thread.
+// Codes come from include/pccl/result_table.h; inside the library they are `Code`, and the C interface casts
+// them. Values are plain data and may be used from any thread.
 #pragma once
 
 #include <string>
@@ -17,7 +17,8 @@ enum class Code : int {
 #undef PCCL_CODE_ENTRY
 };
 
-/// The general meaning of a code, as printed by pcclGetErrorString. Never null; unknown codes get a text that says so.
+/// The general meaning of a code, as printed by pcclGetErrorString. Never null; unknown codes get a text that
+/// says so.
 const char* code_text(Code code);
 
 /// The code's name in upper snake case ("INVALID_USAGE").

@@ -1,4 +1,5 @@
-// Time as the core sees it: microseconds of a monotonic clock that the driver reads and hands in with every event.
+// Time as the core sees it: microseconds of a monotonic clock that the driver reads and hands in with every
+// event.
 #pragma once
 
 #include <cstdint>

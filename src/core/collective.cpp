@@ -76,7 +76,8 @@ void Collective::restore() {
         for (uint32_t s = 0; s < segments(); ++s) {
             if (!saved_[s]) continue;
             const auto range = segmentation_.range(s);
-            std::memcpy(result(range), undo_ + range.offset * element_bytes_, size_t{range.count} * element_bytes_);
+            std::memcpy(result(range), undo_ + range.offset * element_bytes_,
+                        size_t{range.count} * element_bytes_);
         }
     }
     saved_.assign(segments(), false);
@@ -94,7 +95,10 @@ bool Collective::next(Rank to, const Gate& gate, Out& out) {
         if (!gate.receiver_called) return false;
         const uint32_t segment = queue.finals[queue.finals_at++];
         const auto range = segmentation_.range(segment);
-        out = {wire::Phase::kFinal, wire::Charge::kNone, segment, {result(range), size_t{range.count} * element_bytes_}};
+        out = {wire::Phase::kFinal,
+               wire::Charge::kNone,
+               segment,
+               {result(range), size_t{range.count} * element_bytes_}};
         return true;
     }
     const Pending pending = queue.partials[queue.partials_at];
@@ -120,24 +124,31 @@ Collective::Landing Collective::place(Rank from, const wire::Data& header, uint3
     const uint32_t segment = header.object;
     if (segment >= segments()) return {nullptr, false, "a segment beyond the operation's last"};
     const auto range = segmentation_.range(segment);
-    if (bytes != size_t{range.count} * element_bytes_ || header.offset != 0) return {nullptr, false, "a segment of a wrong size"};
+    if (bytes != size_t{range.count} * element_bytes_ || header.offset != 0)
+        return {nullptr, false, "a segment of a wrong size"};
     const plan::Node& node = plan_.node(segment);
     if (final_[segment]) return {nullptr, false, "data for a segment that is final"};
     if (header.phase == wire::Phase::kFinal) {
-        if (node.final_from != from || receiving_[segment]) return {nullptr, false, "a result that is not due"};
+        if (node.final_from != from || receiving_[segment])
+            return {nullptr, false, "a result that is not due"};
         receiving_[segment] = true;
         save(segment, range);
         return {result(range), false, nullptr};
     }
-    if (header.phase != wire::Phase::kPartial) return {nullptr, false, "a phase that the operation does not have"};
+    if (header.phase != wire::Phase::kPartial)
+        return {nullptr, false, "a phase that the operation does not have"};
     const int index = fold_index(node, from);
-    if (index < 0 || arrived_[fold_base_[segment] + static_cast<uint32_t>(index)]) return {nullptr, false, "an operand that is not due"};
+    if (index < 0 || arrived_[fold_base_[segment] + static_cast<uint32_t>(index)])
+        return {nullptr, false, "an operand that is not due"};
     const bool self_is_first = node.fold[0] == plan_.rank();
     const bool consumed_at_once = index == (self_is_first ? 1 : 0);
-    if (header.charge == wire::Charge::kNone && !consumed_at_once) return {nullptr, false, "an operand without the credit that it needs"};
+    if (header.charge == wire::Charge::kNone && !consumed_at_once)
+        return {nullptr, false, "an operand without the credit that it needs"};
     arrived_[fold_base_[segment] + static_cast<uint32_t>(index)] = true;
-    // An operand that opens the fold and is followed by another remote one becomes the accumulator, so it lands there.
-    if (header.charge == wire::Charge::kNone && index == 0 && node.fold.size() > 1 && node.fold[1] != plan_.rank()) {
+    // An operand that opens the fold and is followed by another remote one becomes the accumulator, so it
+    // lands there.
+    if (header.charge == wire::Charge::kNone && index == 0 && node.fold.size() > 1 &&
+        node.fold[1] != plan_.rank()) {
         save(segment, range);
         return {result(range), false, nullptr};
     }
@@ -197,14 +208,18 @@ void Collective::advance(uint32_t segment) {
     const auto range = segmentation_.range(segment);
     const plan::Node& node = plan_.node(segment);
     while (!final_[segment] && folded_[segment] < node.fold.size()) {
-        const bool moved = folded_[segment] == 0 ? fold_first(segment, range, node) : fold_next(segment, range, node);
+        const bool moved =
+            folded_[segment] == 0 ? fold_first(segment, range, node) : fold_next(segment, range, node);
         if (!moved) return;
     }
-    if (!final_[segment] && !node.fold.empty() && folded_[segment] == node.fold.size()) folded(segment, range, node);
+    if (!final_[segment] && !node.fold.empty() && folded_[segment] == node.fold.size())
+        folded(segment, range, node);
 }
 
-// The first two operands are combined in one pass when one of them is the own input, so that neither is copied.
-bool Collective::fold_first(uint32_t segment, const plan::Segmentation::Range& range, const plan::Node& node) {
+// The first two operands are combined in one pass when one of them is the own input, so that neither is
+// copied.
+bool Collective::fold_first(uint32_t segment, const plan::Segmentation::Range& range,
+                            const plan::Node& node) {
     const Rank self = plan_.rank();
     const bool self_first = node.fold[0] == self;
     const bool pair = node.fold.size() > 1 && (self_first || node.fold[1] == self);
@@ -222,8 +237,8 @@ bool Collective::fold_first(uint32_t segment, const plan::Segmentation::Range& r
     if (operand == nullptr) return false;
     save(segment, range);
     if (pair) {
-        kernel::reduce(result(range), self_first ? own : operand->slot, self_first ? operand->slot : own, range.count,
-                       buffers_.dtype, buffers_.op);
+        kernel::reduce(result(range), self_first ? own : operand->slot, self_first ? operand->slot : own,
+                       range.count, buffers_.dtype, buffers_.op);
     } else {
         std::memcpy(result(range), operand->slot, bytes);
     }
@@ -235,7 +250,8 @@ bool Collective::fold_first(uint32_t segment, const plan::Segmentation::Range& r
 bool Collective::fold_next(uint32_t segment, const plan::Segmentation::Range& range, const plan::Node& node) {
     const Rank rank = node.fold[folded_[segment]];
     if (rank == plan_.rank()) {
-        kernel::reduce(result(range), result(range), input(segment, range), range.count, buffers_.dtype, buffers_.op);
+        kernel::reduce(result(range), result(range), input(segment, range), range.count, buffers_.dtype,
+                       buffers_.op);
     } else {
         const Parked* operand = parked(segment, rank);
         if (operand == nullptr) return false;
@@ -251,7 +267,8 @@ void Collective::folded(uint32_t segment, const plan::Segmentation::Range& range
         for (const plan::Edge& edge : node.partial_to) push_partial(edge.to, {segment, false, edge.parks});
         return;
     }
-    if (buffers_.op == RedOp::kAvg) kernel::finish_average(result(range), range.count, buffers_.dtype, contributors_);
+    if (buffers_.op == RedOp::kAvg)
+        kernel::finish_average(result(range), range.count, buffers_.dtype, contributors_);
     mark_final(segment, node);
 }
 

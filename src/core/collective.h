@@ -1,12 +1,12 @@
 // One all-reduce at one member: runs a plan segment by segment on the caller's buffers.
 //
-// Inputs stay intact until the end: out of place by not touching them, in place by saving each segment to an undo buffer
-// before it is first overwritten. Operands of a segment are folded strictly in the plan's order, so the bits do not depend
-// on timing. An operand that is next in the order is consumed as soon as it lands; one that comes early keeps its slot,
-// which its sender paid for with a credit.
+// Inputs stay intact until the end: out of place by not touching them, in place by saving each segment to an
+// undo buffer before it is first overwritten. Operands of a segment are folded strictly in the plan's order,
+// so the bits do not depend on timing. An operand that is next in the order is consumed as soon as it lands;
+// one that comes early keeps its slot, which its sender paid for with a credit.
 //
-// Guarded by the owner of the member. Spans given out by next() and place() stay valid until enter_epoch, restore or
-// destruction; the member cuts the driver's use of them before it calls any of these.
+// Guarded by the owner of the member. Spans given out by next() and place() stay valid until enter_epoch,
+// restore or destruction; the member cuts the driver's use of them before it calls any of these.
 #pragma once
 
 #include <cstdint>
@@ -67,7 +67,8 @@ class Collective {
 
     /// A fresh attempt: forgets all results. Null undo memory is reported by false.
     bool begin(const plan::Segmentation& segmentation, uint32_t contributors);
-    /// Runs the attempt with this plan, in a new epoch: final segments are kept, partial ones start again from the inputs.
+    /// Runs the attempt with this plan, in a new epoch: final segments are kept, partial ones start again
+    /// from the inputs.
     void enter_epoch(plan::Plan plan);
     /// Puts the in-place input back and forgets all results.
     void restore();

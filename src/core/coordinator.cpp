@@ -17,7 +17,8 @@ bool valid(const wire::Constants& constants) {
 
 }  // namespace
 
-CoordinatorState::CoordinatorState(CoordinatorConfig config, RandomSource& random, const Record* previous, TimeUs now)
+CoordinatorState::CoordinatorState(CoordinatorConfig config, RandomSource& random, const Record* previous,
+                                   TimeUs now)
     : config_(std::move(config)), random_(random), last_tick_(now) {
     term_.count = previous != nullptr ? previous->term.count + 1 : 1;
     term_.nonce = random_.next();
@@ -51,11 +52,13 @@ std::string CoordinatorState::who(const MemberId& id) const {
     if (group != groups_.end()) {
         const auto& list = group->second.members;
         const auto rank = std::find(list.begin(), list.end(), id);
-        if (rank != list.end()) text = "rank " + std::to_string(rank - list.begin()) + " (" + id.brief() + ")";
+        if (rank != list.end())
+            text = "rank " + std::to_string(rank - list.begin()) + " (" + id.brief() + ")";
     }
     text += " of group " + std::to_string(at->second.group);
     if (!at->second.peer.endpoints.empty()) {
-        text += " at " + at->second.peer.endpoints.front().host + " port " + std::to_string(at->second.peer.endpoints.front().port);
+        text += " at " + at->second.peer.endpoints.front().host + " port " +
+                std::to_string(at->second.peer.endpoints.front().port);
     }
     return text;
 }
@@ -83,12 +86,15 @@ void CoordinatorState::closed(TimeUs now, uint64_t connection, const std::string
     }
     if (member.stage == Stage::kLeaving) return evict(now, *id, "it left");
     const auto& installed = groups_[member.group].members;
-    if (std::find(installed.begin(), installed.end(), *id) == installed.end()) return evict(now, *id, "it went away before its first epoch");
-    if (member.reported_closed) return evict(now, *id, member.report + "; its connection to the coordinator closed");
+    if (std::find(installed.begin(), installed.end(), *id) == installed.end())
+        return evict(now, *id, "it went away before its first epoch");
+    if (member.reported_closed)
+        return evict(now, *id, member.report + "; its connection to the coordinator closed");
     log(LogLevel::kInfo, who(*id) + " lost its connection to the coordinator: " + why);
 }
 
-bool CoordinatorState::frame(TimeUs now, uint64_t connection, wire::Type type, std::span<const uint8_t> body) {
+bool CoordinatorState::frame(TimeUs now, uint64_t connection, wire::Type type,
+                             std::span<const uint8_t> body) {
     const auto at = connections_.find(connection);
     if (at == connections_.end()) return false;
     at->second.heard = now;
@@ -98,7 +104,8 @@ bool CoordinatorState::frame(TimeUs now, uint64_t connection, wire::Type type, s
     }
     wire::Register message;
     if (type != wire::Type::kRegister) {
-        log(LogLevel::kWarn, "the connection from " + at->second.address + " did not begin with a registration");
+        log(LogLevel::kWarn,
+            "the connection from " + at->second.address + " did not begin with a registration");
         return false;
     }
     // The version stands first, so that another version can be told so whatever follows it.
@@ -106,8 +113,9 @@ bool CoordinatorState::frame(TimeUs now, uint64_t connection, wire::Type type, s
     version_only(message.version);
     if (!version_only.ok()) return false;
     if (message.version != wire::kProtocolVersion) {
-        refuse(connection, Code::VERSION_MISMATCH, "the peer speaks protocol version " + std::to_string(message.version) +
-                                                       ", the coordinator " + std::to_string(wire::kProtocolVersion));
+        refuse(connection, Code::VERSION_MISMATCH,
+               "the peer speaks protocol version " + std::to_string(message.version) + ", the coordinator " +
+                   std::to_string(wire::kProtocolVersion));
         return true;
     }
     return wire::decode(body, message) && on_register(now, connection, message);
@@ -119,11 +127,11 @@ static bool decoded(std::span<const uint8_t> body, Handler handler) {
     return wire::decode(body, message) && handler(message);
 }
 
-bool CoordinatorState::dispatch(TimeUs now, const MemberId& from, wire::Type type, std::span<const uint8_t> body) {
+bool CoordinatorState::dispatch(TimeUs now, const MemberId& from, wire::Type type,
+                                std::span<const uint8_t> body) {
     const bool admitted = members_[from].stage == Stage::kAdmitted;
     switch (type) {
-        case wire::Type::kHeartbeat:
-            return true;
+        case wire::Type::kHeartbeat: return true;
         case wire::Type::kPrepared:
             return decoded<wire::Prepared>(body, [&](auto& m) { return on_prepared(now, from, m); });
         case wire::Type::kVote:
@@ -137,21 +145,23 @@ bool CoordinatorState::dispatch(TimeUs now, const MemberId& from, wire::Type typ
         case wire::Type::kSuspect:
             return decoded<wire::Suspect>(body, [&](auto& m) { return on_suspect(now, from, m); });
         case wire::Type::kRequestChange:
-            return decoded<wire::RequestChange>(body, [&](auto& m) { return on_request_change(now, from, m); });
+            return decoded<wire::RequestChange>(body,
+                                                [&](auto& m) { return on_request_change(now, from, m); });
         case wire::Type::kFrozen:
             return decoded<wire::Frozen>(body, [&](auto& m) { return on_frozen(now, from, std::move(m)); });
         case wire::Type::kLinked:
             return decoded<wire::Linked>(body, [&](auto& m) { return on_linked(now, from, m); });
         case wire::Type::kLeave:
             return decoded<wire::Leave>(body, [&](auto& m) { return on_leave(now, from, m); });
-        default:
-            return false;
+        default: return false;
     }
 }
 
 void CoordinatorState::refuse(uint64_t connection, Code code, const std::string& reason) {
     const auto at = connections_.find(connection);
-    log(LogLevel::kWarn, "refused " + (at == connections_.end() ? std::string("a connection") : at->second.address) + ": " + reason);
+    log(LogLevel::kWarn, "refused " +
+                             (at == connections_.end() ? std::string("a connection") : at->second.address) +
+                             ": " + reason);
     wire::Refused message;
     message.code = static_cast<uint8_t>(code);
     message.reason = reason;
@@ -189,13 +199,15 @@ void CoordinatorState::register_newcomer(TimeUs now, uint64_t connection, const 
     welcome.run = run_;
     welcome.term = term_;
     send(message.id, welcome);
-    log(LogLevel::kInfo, "newcomer " + message.id.brief() + " for group " + std::to_string(message.group) + " from " + connections_[connection].address);
+    log(LogLevel::kInfo, "newcomer " + message.id.brief() + " for group " + std::to_string(message.group) +
+                             " from " + connections_[connection].address);
     prepare(now, message.id);
 }
 
 void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wire::Register& message) {
     const auto at = members_.find(message.id);
-    const bool known = at != members_.end() && message.run == run_ && (at->second.stage == Stage::kAdmitted || at->second.stage == Stage::kLeaving);
+    const bool known = at != members_.end() && message.run == run_ &&
+                       (at->second.stage == Stage::kAdmitted || at->second.stage == Stage::kLeaving);
     if (!known) {
         wire::Evicted evicted;
         evicted.reason = message.run == run_ ? "it was evicted earlier" : "its run is over";
@@ -273,22 +285,28 @@ void CoordinatorState::tick_members(TimeUs now) {
         const bool connected = member.connection != 0;
         const TimeUs since = connected ? connections_[member.connection].heard : member.lost_at;
         const TimeUs silence = now - since;
-        const std::string text = "silent for " + std::to_string(silence / kMillisecond) + " ms" + (connected ? "" : ", without a connection");
+        const std::string text = "silent for " + std::to_string(silence / kMillisecond) + " ms" +
+                                 (connected ? "" : ", without a connection");
         if ((member.reported_closed || member.reported_silent) && silence > config_.timeouts.liveness) {
             out.emplace_back(id, member.report + "; " + text);
         } else if (silence > config_.timeouts.recovery && somebody_waits_for(id)) {
             out.emplace_back(id, text + " while others wait for it");
         }
     }
-    for (const MemberId& id : unprepared) drop_newcomer(id, Code::RANK_CONNECTION_FAILED, "it did not get links to the members in time");
+    for (const MemberId& id : unprepared)
+        drop_newcomer(id, Code::RANK_CONNECTION_FAILED, "it did not get links to the members in time");
     for (const auto& [id, why] : out) evict(now, id, why);
 }
 
 Coordinator::Coordinator(CoordinatorConfig config, RandomSource& random, const Record* previous, TimeUs now)
     : state_(std::make_unique<CoordinatorState>(std::move(config), random, previous, now)) {}
 Coordinator::~Coordinator() = default;
-void Coordinator::opened(TimeUs now, uint64_t connection, const std::string& address) { state_->opened(now, connection, address); }
-void Coordinator::closed(TimeUs now, uint64_t connection, const std::string& why) { state_->closed(now, connection, why); }
+void Coordinator::opened(TimeUs now, uint64_t connection, const std::string& address) {
+    state_->opened(now, connection, address);
+}
+void Coordinator::closed(TimeUs now, uint64_t connection, const std::string& why) {
+    state_->closed(now, connection, why);
+}
 bool Coordinator::frame(TimeUs now, uint64_t connection, wire::Type type, std::span<const uint8_t> body) {
     return state_->frame(now, connection, type, body);
 }
@@ -303,17 +321,19 @@ std::vector<CoordinatorAction>& Coordinator::outbox() { return state_->outbox_; 
 std::string Coordinator::describe() const {
     std::string out = "run " + state_->run_.brief() + " term " + std::to_string(state_->term_.count) + "\n";
     for (const auto& [id, group] : state_->groups_) {
-        out += "  group " + std::to_string(id) + " epoch " + group.installed.text() + " of " + std::to_string(group.members.size());
+        out += "  group " + std::to_string(id) + " epoch " + group.installed.text() + " of " +
+               std::to_string(group.members.size());
         if (group.proposal) {
-            out += ", proposing " + group.proposal->id.text() + " to " + std::to_string(group.proposal->members.size()) + ", " +
+            out += ", proposing " + group.proposal->id.text() + " to " +
+                   std::to_string(group.proposal->members.size()) + ", " +
                    std::to_string(group.proposal->answers.size()) + " answered";
         }
         out += group.installing ? ", installing\n" : "\n";
     }
     constexpr const char* kStages[] = {"preparing", "ready", "admitted", "leaving"};
     for (const auto& [id, member] : state_->members_) {
-        out += "  " + state_->who(id) + " " + kStages[static_cast<int>(member.stage)] + (member.connection == 0 ? " unconnected" : "") +
-               (member.vote ? " voted" : "") + "\n";
+        out += "  " + state_->who(id) + " " + kStages[static_cast<int>(member.stage)] +
+               (member.connection == 0 ? " unconnected" : "") + (member.vote ? " voted" : "") + "\n";
     }
     return out;
 }

@@ -1,5 +1,5 @@
-// The coordinator's side of the protocol: who is in the run, epochs, decisions after failures, admission. No I/O, clock,
-// thread or randomness of its own. It is never asked inside an epoch.
+// The coordinator's side of the protocol: who is in the run, epochs, decisions after failures, admission. No
+// I/O, clock, thread or randomness of its own. It is never asked inside an epoch.
 //
 // Threads: none; the driver calls it from one thread and empties the outbox after each call.
 #pragma once
@@ -55,14 +55,15 @@ class CoordinatorState;
 
 class Coordinator {
    public:
-    /// `previous` is the record found at start, or null. The first actions in the outbox make the new term durable;
-    /// nothing is sent before.
+    /// `previous` is the record found at start, or null. The first actions in the outbox make the new term
+    /// durable; nothing is sent before.
     Coordinator(CoordinatorConfig config, RandomSource& random, const Record* previous, TimeUs now);
     ~Coordinator();
     Coordinator(const Coordinator&) = delete;
     Coordinator& operator=(const Coordinator&) = delete;
 
-    /// A connection was accepted and has sent nothing yet; it is closed when it says nothing for the connect time-out.
+    /// A connection was accepted and has sent nothing yet; it is closed when it says nothing for the connect
+    /// time-out.
     void opened(TimeUs now, uint64_t connection, const std::string& address);
     void closed(TimeUs now, uint64_t connection, const std::string& why);
     /// False: not a valid frame in this state; the driver closes the connection.

@@ -1,5 +1,5 @@
-// Epoch changes: a proposal to the members that go on (and at a boundary the newcomers), their frozen answers, the state
-// of all their links. Anything that happens meanwhile makes a new proposal under a new id.
+// Epoch changes: a proposal to the members that go on (and at a boundary the newcomers), their frozen
+// answers, the state of all their links. Anything that happens meanwhile makes a new proposal under a new id.
 #include <algorithm>
 
 #include "core/coordinator_state.h"
@@ -25,7 +25,8 @@ void CoordinatorState::remove_member(const MemberId& id) {
     const auto at = members_.find(id);
     if (at == members_.end()) return;
     const auto connection = connections_.find(at->second.connection);
-    if (connection != connections_.end() && connection->second.member == id) close(at->second.connection, "no longer a member");
+    if (connection != connections_.end() && connection->second.member == id)
+        close(at->second.connection, "no longer a member");
     members_.erase(at);
 }
 
@@ -82,7 +83,9 @@ void CoordinatorState::propose(TimeUs now, uint32_t group_id, bool boundary) {
     proposal.started = now;
     proposal.lost_links = group.lost_links;
     for (const wire::Pair& pair : group.dead_links) {
-        const auto in = [&](const MemberId& id) { return std::find(proposal.members.begin(), proposal.members.end(), id) != proposal.members.end(); };
+        const auto in = [&](const MemberId& id) {
+            return std::find(proposal.members.begin(), proposal.members.end(), id) != proposal.members.end();
+        };
         const bool again = boundary && now - group.dead_links_tried > kLossWindow / 2;
         if (in(pair.a) && in(pair.b) && !again) proposal.dead_links.insert(pair);
     }
@@ -107,8 +110,10 @@ bool CoordinatorState::on_suspect(TimeUs now, const MemberId& from, const wire::
     if (members_[from].stage != Stage::kAdmitted) return true;
     const uint32_t group_id = members_[from].group;
     GroupInfo& group = groups_[group_id];
-    const bool listed = std::find(group.members.begin(), group.members.end(), message.peer) != group.members.end();
-    if (message.epoch != group.installed || !listed || !alive(message.peer) || message.peer == from) return true;
+    const bool listed =
+        std::find(group.members.begin(), group.members.end(), message.peer) != group.members.end();
+    if (message.epoch != group.installed || !listed || !alive(message.peer) || message.peer == from)
+        return true;
     MemberInfo& suspect = members_[message.peer];
     suspect.report = who(from) + " reports: " + message.reason;
     (message.closed ? suspect.reported_closed : suspect.reported_silent) = true;
@@ -126,7 +131,8 @@ bool CoordinatorState::on_suspect(TimeUs now, const MemberId& from, const wire::
     history.losses = now - history.last > kLossWindow ? 1 : history.losses + 1;
     history.last = now;
     if (history.losses > kLossesMax) {
-        log(LogLevel::kWarn, "the link between " + who(lost.pair.a) + " and " + who(lost.pair.b) + " keeps breaking: it is not used any more");
+        log(LogLevel::kWarn, "the link between " + who(lost.pair.a) + " and " + who(lost.pair.b) +
+                                 " keeps breaking: it is not used any more");
         group.dead_links.insert(lost.pair);
         group.dead_links_tried = now;
     }
@@ -135,10 +141,12 @@ bool CoordinatorState::on_suspect(TimeUs now, const MemberId& from, const wire::
     return true;
 }
 
-bool CoordinatorState::on_request_change(TimeUs now, const MemberId& from, const wire::RequestChange& message) {
+bool CoordinatorState::on_request_change(TimeUs now, const MemberId& from,
+                                         const wire::RequestChange& message) {
     const uint32_t group_id = members_[from].group;
     const GroupInfo& group = groups_[group_id];
-    if (members_[from].stage != Stage::kAdmitted || message.epoch != group.installed || group.proposal) return true;
+    if (members_[from].stage != Stage::kAdmitted || message.epoch != group.installed || group.proposal)
+        return true;
     need_change(now, group_id);
     return true;
 }
@@ -149,7 +157,8 @@ bool CoordinatorState::on_frozen(TimeUs now, const MemberId& from, wire::Frozen 
     if (!in_proposal(group, from) || message.id != group.proposal->id) return true;
     const bool listed = std::find(group.members.begin(), group.members.end(), from) != group.members.end();
     if (listed ? message.installed != group.installed : !message.installed.is_none()) {
-        log(LogLevel::kWarn, who(from) + " answered from epoch " + message.installed.text() + ", its group has " + group.installed.text());
+        log(LogLevel::kWarn, who(from) + " answered from epoch " + message.installed.text() +
+                                 ", its group has " + group.installed.text());
         return true;
     }
     group.proposal->answers[from] = std::move(message);
@@ -168,7 +177,8 @@ bool CoordinatorState::on_linked(TimeUs now, const MemberId& from, const wire::L
     return true;
 }
 
-CoordinatorState::PairState CoordinatorState::pair_state(const Proposal& proposal, const MemberId& a, const MemberId& b) const {
+CoordinatorState::PairState CoordinatorState::pair_state(const Proposal& proposal, const MemberId& a,
+                                                         const MemberId& b) const {
     const auto report = [&](const MemberId& from, const MemberId& to) -> const wire::LinkReport* {
         const auto at = proposal.links.find(from);
         if (at == proposal.links.end()) return nullptr;
@@ -178,11 +188,13 @@ CoordinatorState::PairState CoordinatorState::pair_state(const Proposal& proposa
     const wire::LinkReport* ab = report(a, b);
     const wire::LinkReport* ba = report(b, a);
     if ((ab != nullptr && ab->failed) || (ba != nullptr && ba->failed)) return PairState::kDead;
-    if (ab == nullptr || ba == nullptr || ab->incarnation == 0 || ab->incarnation != ba->incarnation) return PairState::kOpen;
+    if (ab == nullptr || ba == nullptr || ab->incarnation == 0 || ab->incarnation != ba->incarnation)
+        return PairState::kOpen;
     return PairState::kUp;
 }
 
-/// Moves dead pairs to the proposal's dead links. False: some pair is still open. With `final` open ones count as dead.
+/// Moves dead pairs to the proposal's dead links. False: some pair is still open. With `final` open ones
+/// count as dead.
 bool CoordinatorState::settle_links(TimeUs now, uint32_t group_id, bool final) {
     GroupInfo& group = groups_[group_id];
     Proposal& proposal = *group.proposal;
@@ -208,16 +220,18 @@ plan::Topology CoordinatorState::topology_of(const Proposal& proposal) const {
     plan::Topology topology;
     topology.size = static_cast<plan::Rank>(proposal.members.size());
     const auto rank = [&](const MemberId& id) {
-        return static_cast<plan::Rank>(std::find(proposal.members.begin(), proposal.members.end(), id) - proposal.members.begin());
+        return static_cast<plan::Rank>(std::find(proposal.members.begin(), proposal.members.end(), id) -
+                                       proposal.members.begin());
     };
     for (const wire::Pair& pair : proposal.dead_links) {
-        topology.dead_links.emplace_back(std::min(rank(pair.a), rank(pair.b)), std::max(rank(pair.a), rank(pair.b)));
+        topology.dead_links.emplace_back(std::min(rank(pair.a), rank(pair.b)),
+                                         std::max(rank(pair.a), rank(pair.b)));
     }
     return topology;
 }
 
-/// Newcomers with a dead link are refused; when no plan is left for the others, the worst connected goes. True: somebody went,
-/// and there is a new proposal.
+/// Newcomers with a dead link are refused; when no plan is left for the others, the worst connected goes.
+/// True: somebody went, and there is a new proposal.
 bool CoordinatorState::remove_unreachable(TimeUs now, uint32_t group_id) {
     GroupInfo& group = groups_[group_id];
     const Proposal& proposal = *group.proposal;
@@ -258,7 +272,8 @@ void CoordinatorState::check_boundary(TimeUs now) {
     if (!involved.empty()) install(now, involved, true);
 }
 
-/// Whoever did not answer in time and is silent goes; links that are still open count as dead; otherwise once more.
+/// Whoever did not answer in time and is silent goes; links that are still open count as dead; otherwise once
+/// more.
 void CoordinatorState::proposal_timed_out(TimeUs now, uint32_t group_id) {
     GroupInfo& group = groups_[group_id];
     if (!group.proposal || group.proposal->complete) return;
@@ -267,7 +282,8 @@ void CoordinatorState::proposal_timed_out(TimeUs now, uint32_t group_id) {
     for (const MemberId& id : group.proposal->members) {
         if (group.proposal->answers.count(id) != 0) continue;
         const MemberInfo& member = members_[id];
-        const bool mute = member.connection == 0 || now - connections_[member.connection].heard > config_.timeouts.liveness;
+        const bool mute =
+            member.connection == 0 || now - connections_[member.connection].heard > config_.timeouts.liveness;
         (mute || group.proposals_in_row > kProposalsInRowMax ? silent : waiting).push_back(id);
     }
     if (!silent.empty()) {
@@ -287,8 +303,10 @@ void CoordinatorState::proposal_timed_out(TimeUs now, uint32_t group_id) {
     // A link that one end holds and the other has lost is dropped by both and opened anew.
     for (const auto& [from, reports] : group.proposal->links) {
         for (const auto& [to, report] : reports) {
-            if (report.incarnation == 0 || pair_state(*group.proposal, from, to) != PairState::kOpen) continue;
-            if (group.lost_links.size() < wire::kDeadLinksMax) group.lost_links.push_back({pair_of(from, to), report.incarnation});
+            if (report.incarnation == 0 || pair_state(*group.proposal, from, to) != PairState::kOpen)
+                continue;
+            if (group.lost_links.size() < wire::kDeadLinksMax)
+                group.lost_links.push_back({pair_of(from, to), report.incarnation});
         }
     }
     need_change(now, group_id);

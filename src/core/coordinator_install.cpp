@@ -24,7 +24,8 @@ void CoordinatorState::persist(PendingInstall pending) {
     outbox_.push_back(std::move(action));
 }
 
-/// Decisions, members and counters of one group's new epoch; the group has it from here on, its members when it is sent.
+/// Decisions, members and counters of one group's new epoch; the group has it from here on, its members when
+/// it is sent.
 void CoordinatorState::build_install(uint32_t group_id) {
     GroupInfo& group = groups_[group_id];
     Proposal proposal = std::move(*group.proposal);
@@ -36,7 +37,8 @@ void CoordinatorState::build_install(uint32_t group_id) {
     bool newcomers = false, reset_wanted = false, tombstones = false;
     std::map<std::pair<wire::OpKind, uint64_t>, uint64_t> counters;
     for (const MemberId& id : proposal.members) {
-        const bool survivor = std::find(group.members.begin(), group.members.end(), id) != group.members.end();
+        const bool survivor =
+            std::find(group.members.begin(), group.members.end(), id) != group.members.end();
         newcomers |= !survivor;
         if (!survivor) continue;
         const wire::Frozen& answer = proposal.answers[id];
@@ -67,7 +69,8 @@ void CoordinatorState::build_install(uint32_t group_id) {
     const bool quiet = message.decisions.empty() && !tombstones;
     message.reset_counters = reset_wanted && quiet;
     if (newcomers && !message.reset_counters) {
-        for (const auto& [name, ended] : counters) message.counters.push_back({name.first, name.second, ended});
+        for (const auto& [name, ended] : counters)
+            message.counters.push_back({name.first, name.second, ended});
     }
     group.members = proposal.members;
     for (const MemberId& id : group.members) {
@@ -111,7 +114,9 @@ void CoordinatorState::dissolve(TimeUs now, uint32_t group_id) {
     log(LogLevel::kInfo, "group " + std::to_string(group_id) + " has no members left");
     persist(std::move(pending));
     if (!boundary) return;
-    const bool others = std::any_of(groups_.begin(), groups_.end(), [](const auto& g) { return g.second.proposal && g.second.proposal->boundary; });
+    const bool others = std::any_of(groups_.begin(), groups_.end(), [](const auto& g) {
+        return g.second.proposal && g.second.proposal->boundary;
+    });
     if (others) return check_boundary(now);
     boundary_ = false;
 }

@@ -3,8 +3,8 @@
 //   coordinator_votes.cpp       votes, boundaries, admission, leaving
 //   coordinator_change.cpp      proposals: who, which links, when complete
 //   coordinator_install.cpp     decisions, the durable record, installs
-// Invariants: a group has at most one proposal; a proposal's id is above every id used or reported; nothing is sent before
-// the term is durable; no Install is sent before a record that covers it is durable.
+// Invariants: a group has at most one proposal; a proposal's id is above every id used or reported; nothing
+// is sent before the term is durable; no Install is sent before a record that covers it is durable.
 #pragma once
 
 #include <map>
@@ -32,7 +32,7 @@ enum class Stage : uint8_t {
     kPreparing,  ///< a newcomer that opens links
     kReady,      ///< a newcomer that waits for a boundary
     kAdmitted,
-    kLeaving,    ///< admitted, asked to leave
+    kLeaving,  ///< admitted, asked to leave
 };
 
 struct MemberInfo {
@@ -191,7 +191,8 @@ class CoordinatorState {
 template <class Message>
 void CoordinatorState::send(const MemberId& to, const Message& message) {
     const auto at = members_.find(to);
-    if (at != members_.end() && at->second.connection != 0) send_raw(at->second.connection, Message::kType, wire::encode(message));
+    if (at != members_.end() && at->second.connection != 0)
+        send_raw(at->second.connection, Message::kType, wire::encode(message));
 }
 
 }  // namespace pccl::core

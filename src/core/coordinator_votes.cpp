@@ -1,5 +1,5 @@
-// Newcomers, votes and boundaries. A newcomer opens its links in the background; it becomes a member when every member of
-// the run has voted for an update, so at a moment without open operations.
+// Newcomers, votes and boundaries. A newcomer opens its links in the background; it becomes a member when
+// every member of the run has voted for an update, so at a moment without open operations.
 #include <algorithm>
 
 #include "core/coordinator_state.h"
@@ -9,12 +9,15 @@ namespace {
 
 constexpr TimeUs kDeadLinkRetry = 30 * kSecond;
 
-bool is_newcomer(const MemberInfo& member) { return member.stage == Stage::kPreparing || member.stage == Stage::kReady; }
+bool is_newcomer(const MemberInfo& member) {
+    return member.stage == Stage::kPreparing || member.stage == Stage::kReady;
+}
 
 }  // namespace
 
 bool CoordinatorState::anybody_admitted() const {
-    return std::any_of(members_.begin(), members_.end(), [](const auto& entry) { return !is_newcomer(entry.second); });
+    return std::any_of(members_.begin(), members_.end(),
+                       [](const auto& entry) { return !is_newcomer(entry.second); });
 }
 
 wire::Globals CoordinatorState::globals() const {
@@ -67,7 +70,8 @@ void CoordinatorState::push_expected(uint32_t group_id) {
 }
 
 void CoordinatorState::push_pending() {
-    const bool level = std::any_of(members_.begin(), members_.end(), [](const auto& entry) { return entry.second.stage == Stage::kReady; });
+    const bool level = std::any_of(members_.begin(), members_.end(),
+                                   [](const auto& entry) { return entry.second.stage == Stage::kReady; });
     if (level == pending_level_) return;
     pending_level_ = level;
     wire::Pending message;
@@ -81,12 +85,14 @@ bool CoordinatorState::on_prepared(TimeUs now, const MemberId& from, const wire:
     MemberInfo& member = members_[from];
     if (member.stage != Stage::kPreparing || message.number != member.prepare_number) return true;
     if (!message.ok) {
-        // A member that refuses links and has no connection here either is dead; one that is connected is out of reach.
+        // A member that refuses links and has no connection here either is dead; one that is connected is out
+        // of reach.
         bool unreachable = false;
         for (const MemberId& other : message.unreachable) {
             if (!alive(other)) continue;
             if (members_[other].connection == 0) {
-                evict(now, other, "a newcomer could not reach it, and it has no connection to the coordinator");
+                evict(now, other,
+                      "a newcomer could not reach it, and it has no connection to the coordinator");
             } else {
                 unreachable = true;
             }
@@ -147,7 +153,9 @@ void CoordinatorState::found_run(TimeUs now) {
 bool CoordinatorState::on_vote(TimeUs now, const MemberId& from, const wire::Vote& message) {
     MemberInfo& member = members_[from];
     const auto kind = static_cast<uint8_t>(message.kind);
-    if (kind != static_cast<uint8_t>(wire::VoteKind::kUpdate) && kind != static_cast<uint8_t>(wire::VoteKind::kOptimize)) return false;
+    if (kind != static_cast<uint8_t>(wire::VoteKind::kUpdate) &&
+        kind != static_cast<uint8_t>(wire::VoteKind::kOptimize))
+        return false;
     if (member.answer && member.answer->number >= message.number) {
         if (member.answer->number == message.number) send(from, *member.answer);
         return true;
@@ -171,9 +179,12 @@ void CoordinatorState::check_votes(TimeUs now) {
     if (update && optimize) {
         std::vector<MemberId> all;
         for (const auto& [id, member] : members_) all.push_back(id);
-        for (const MemberId& id : all) answer_vote(id, Code::INVALID_USAGE, "some members called for an update of the topology, others for its optimisation");
+        for (const MemberId& id : all)
+            answer_vote(id, Code::INVALID_USAGE,
+                        "some members called for an update of the topology, others for its optimisation");
     } else if (optimize) {
-        log(LogLevel::kInfo, "all members voted to optimise the topology: nothing is measured yet, the current plan is kept");
+        log(LogLevel::kInfo,
+            "all members voted to optimise the topology: nothing is measured yet, the current plan is kept");
         finish_boundary_without_change();
     } else if (update) {
         start_boundary(now);
@@ -214,7 +225,9 @@ void CoordinatorState::start_boundary(TimeUs now) {
         if (groups_.count(id) == 0) {
             const MemberInfo* first = nullptr;
             for (const auto& [member_id, member] : members_) {
-                if (member.group == id && member.stage == Stage::kReady && (first == nullptr || member.arrival < first->arrival)) first = &member;
+                if (member.group == id && member.stage == Stage::kReady &&
+                    (first == nullptr || member.arrival < first->arrival))
+                    first = &member;
             }
             groups_[id].constants = first->constants;
         }

@@ -11,7 +11,8 @@ namespace {
 
 struct Entry {
     MemberId member;
-    const wire::OpRecord* record = nullptr;  ///< null: not called, or ended before a later one of the same tag
+    const wire::OpRecord* record =
+        nullptr;  ///< null: not called, or ended before a later one of the same tag
     bool ended_before = false;
 };
 
@@ -23,7 +24,8 @@ struct Index {
 
     Index(const MemberId& id, const wire::Frozen& answer) : member(id) {
         for (const wire::OpRecord& record : answer.records) records[record.key] = &record;
-        for (const wire::TagCounter& counter : answer.counters) ended[{counter.kind, counter.tag}] = counter.ended;
+        for (const wire::TagCounter& counter : answer.counters)
+            ended[{counter.kind, counter.tag}] = counter.ended;
     }
 
     Entry entry(const wire::OpKey& key) const {
@@ -50,7 +52,9 @@ bool bit(const std::vector<uint8_t>& bits, uint32_t index) {
 bool all_finals_held(const std::vector<Entry>& entries, uint32_t segments) {
     if (std::any_of(entries.begin(), entries.end(), at_least_complete)) return true;
     for (uint32_t s = 0; s < segments; ++s) {
-        const bool held = std::any_of(entries.begin(), entries.end(), [&](const Entry& e) { return e.record != nullptr && bit(e.record->finals, s); });
+        const bool held = std::any_of(entries.begin(), entries.end(), [&](const Entry& e) {
+            return e.record != nullptr && bit(e.record->finals, s);
+        });
         if (!held) return false;
     }
     return true;
@@ -59,7 +63,8 @@ bool all_finals_held(const std::vector<Entry>& entries, uint32_t segments) {
 void fill_finals(const std::vector<Entry>& entries, wire::Decision& out) {
     for (const Entry& entry : entries) {
         if (at_least_complete(entry)) continue;
-        out.finals.push_back({entry.member, entry.record != nullptr ? entry.record->finals : std::vector<uint8_t>()});
+        out.finals.push_back(
+            {entry.member, entry.record != nullptr ? entry.record->finals : std::vector<uint8_t>()});
     }
 }
 
@@ -104,7 +109,8 @@ void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wir
     const bool is_reduce = out.key.kind == wire::OpKind::kReduce;
     if ((complete && same_attempt) || (input.mutations.commit_if_any_complete && any_complete)) {
         out.verdict = wire::Verdict::kCommit;
-    } else if (is_reduce && all_called && same_attempt && sample != nullptr && all_finals_held(entries, sample->segments)) {
+    } else if (is_reduce && all_called && same_attempt && sample != nullptr &&
+               all_finals_held(entries, sample->segments)) {
         out.verdict = wire::Verdict::kFinish;
         fill_finals(entries, out);
     } else if (cancel && !success) {

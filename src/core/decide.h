@@ -10,7 +10,8 @@
 namespace pccl::core {
 
 struct DecideInput {
-    /// Survivors: members of both the old epoch and the proposal, in rank order, with their answers. Joiners do not count.
+    /// Survivors: members of both the old epoch and the proposal, in rank order, with their answers. Joiners
+    /// do not count.
     std::vector<std::pair<MemberId, const wire::Frozen*>> survivors;
     bool participant_gone = false;  ///< the old epoch had members that are not survivors
     std::string gone;               ///< who and why, for the texts
@@ -18,8 +19,8 @@ struct DecideInput {
     Mutations mutations;
 };
 
-/// One decision for each operation that has not ended everywhere under an applied Install. The order of the rules is
-/// fail, commit, finish, cancel, resume, abort.
+/// One decision for each operation that has not ended everywhere under an applied Install. The order of the
+/// rules is fail, commit, finish, cancel, resume, abort.
 std::vector<wire::Decision> decide(const DecideInput& input);
 
 }  // namespace pccl::core

@@ -19,7 +19,8 @@ void evict(Election& out, size_t rank, const char* reason) {
 /// Evicts those whose strategy does not go with the others'; true in `stands` for who may be elected.
 std::vector<bool> check_strategies(const std::vector<wire::Offer>& offers, Election& out) {
     const auto uses = [&](SyncStrategy strategy) {
-        return std::any_of(offers.begin(), offers.end(), [&](const wire::Offer& o) { return strategy_of(o) == strategy; });
+        return std::any_of(offers.begin(), offers.end(),
+                           [&](const wire::Offer& o) { return strategy_of(o) == strategy; });
     };
     const bool enforce = uses(SyncStrategy::kEnforcePopular);
     const bool send = uses(SyncStrategy::kSendOnly);
@@ -38,7 +39,8 @@ std::vector<bool> check_strategies(const std::vector<wire::Offer>& offers, Elect
 }
 
 /// The revision that the winner must hold; false when nobody can.
-bool find_revision(const std::vector<wire::Offer>& offers, const std::vector<bool>& stands, bool adopt_highest, Election& out) {
+bool find_revision(const std::vector<wire::Offer>& offers, const std::vector<bool>& stands,
+                   bool adopt_highest, Election& out) {
     uint64_t next = 0;
     for (const wire::Offer& offer : offers) next = std::max(next, offer.next_revision);
     bool any = false, at_next = false;
@@ -66,8 +68,10 @@ bool find_revision(const std::vector<wire::Offer>& offers, const std::vector<boo
 }
 
 /// The lowest rank among the holders of the content that most candidates hold.
-size_t find_winner(const std::vector<wire::Offer>& offers, const std::vector<bool>& stands, const Election& out) {
-    std::map<std::pair<wire::Hash, wire::Hash>, std::pair<size_t, size_t>> votes;  // content -> (count, first rank)
+size_t find_winner(const std::vector<wire::Offer>& offers, const std::vector<bool>& stands,
+                   const Election& out) {
+    std::map<std::pair<wire::Hash, wire::Hash>, std::pair<size_t, size_t>>
+        votes;  // content -> (count, first rank)
     for (size_t r = 0; r < offers.size(); ++r) {
         if (!stands[r] || out.roles[r] == Role::kEvicted || offers[r].revision != out.revision) continue;
         auto [at, fresh] = votes.try_emplace({offers[r].keys, offers[r].content}, 0, r);
@@ -90,7 +94,8 @@ Election elect(const std::vector<wire::Offer>& offers, bool adopt_highest) {
     out.roles.assign(offers.size(), Role::kFollower);
     out.reasons.resize(offers.size());
     const std::vector<bool> stands = check_strategies(offers, out);
-    if (std::all_of(out.roles.begin(), out.roles.end(), [](Role role) { return role == Role::kEvicted; })) return out;
+    if (std::all_of(out.roles.begin(), out.roles.end(), [](Role role) { return role == Role::kEvicted; }))
+        return out;
     if (!find_revision(offers, stands, adopt_highest, out)) return out;
     const wire::Offer& winner = offers[find_winner(offers, stands, out)];
     for (size_t r = 0; r < offers.size(); ++r) {

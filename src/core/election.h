@@ -1,5 +1,5 @@
-// The election of a shared state: who holds the content that the group adopts, who must fetch it, who has to go.
-// A pure function of all members' offers, so every member computes the same without asking.
+// The election of a shared state: who holds the content that the group adopts, who must fetch it, who has to
+// go. A pure function of all members' offers, so every member computes the same without asking.
 #pragma once
 
 #include <cstdint>
@@ -24,11 +24,12 @@ struct Election {
 
 /// `offers` by rank.
 ///
-/// Rules. Any ENFORCE_POPULAR member evicts all that use another strategy; without one, SEND_ONLY members stand, and a
-/// group of RECEIVE_ONLY alone is evicted whole. The expected revision is `next_revision`, or while that is 0 the highest
-/// offered by a member that stands. Above it: evicted. The content held by most of those at the expected revision wins, in
-/// a tie the one whose holder has the lowest rank. Another key set than the winner's: evicted. SEND_ONLY with another
-/// content: evicted. All others follow, which costs nothing when their content is equal already.
+/// Rules. Any ENFORCE_POPULAR member evicts all that use another strategy; without one, SEND_ONLY members
+/// stand, and a group of RECEIVE_ONLY alone is evicted whole. The expected revision is `next_revision`, or
+/// while that is 0 the highest offered by a member that stands. Above it: evicted. The content held by most
+/// of those at the expected revision wins, in a tie the one whose holder has the lowest rank. Another key set
+/// than the winner's: evicted. SEND_ONLY with another content: evicted. All others follow, which costs
+/// nothing when their content is equal already.
 Election elect(const std::vector<wire::Offer>& offers, bool adopt_highest);
 
 }  // namespace pccl::core

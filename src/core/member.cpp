@@ -14,6 +14,7 @@ MemberState::~MemberState() {
     for (auto& [key, op] : ops_) {
         for (EarlyData& early : op->early) slots_.give(early.slot);
     }
+    ops_.clear();  // Before the pools that their memory goes back to.
 }
 
 std::optional<plan::Rank> MemberState::rank_of(const MemberId& id) const {
@@ -64,11 +65,15 @@ void Member::coordinator_down(TimeUs now, const std::string& why) { state_->coor
 bool Member::coordinator_frame(TimeUs now, wire::Type type, std::span<const uint8_t> body) {
     return state_->coordinator_frame(now, type, body);
 }
-void Member::link_up(TimeUs now, const MemberId& peer, uint64_t incarnation) { state_->link_up(now, peer, incarnation); }
+void Member::link_up(TimeUs now, const MemberId& peer, uint64_t incarnation) {
+    state_->link_up(now, peer, incarnation);
+}
 void Member::link_down(TimeUs now, const MemberId& peer, uint64_t incarnation, const std::string& why) {
     state_->link_down(now, peer, incarnation, why);
 }
-void Member::connect_failed(TimeUs now, const MemberId& peer, const std::string& why) { state_->connect_failed(now, peer, why); }
+void Member::connect_failed(TimeUs now, const MemberId& peer, const std::string& why) {
+    state_->connect_failed(now, peer, why);
+}
 void Member::link_heard(TimeUs now, const MemberId& peer) {
     const auto at = state_->links_.find(peer);
     if (at != state_->links_.end()) at->second.heard = now;
@@ -80,20 +85,31 @@ bool Member::peer_frame(TimeUs now, const MemberId& peer, wire::Type type, std::
 Place Member::place(TimeUs now, const MemberId& peer, const wire::Data& header, uint32_t payload_bytes) {
     return state_->place(now, peer, header, payload_bytes);
 }
-bool Member::landed(TimeUs now, const MemberId& peer, const wire::Data& header, uint8_t* data, uint32_t payload_bytes) {
+bool Member::landed(TimeUs now, const MemberId& peer, const wire::Data& header, uint8_t* data,
+                    uint32_t payload_bytes) {
     return state_->landed(now, peer, header, data, payload_bytes);
 }
 void Member::dropped(const MemberId& peer, const wire::Data& header, uint8_t* data, uint32_t payload_bytes) {
     state_->dropped(peer, header, data, payload_bytes);
 }
-bool Member::next_data(TimeUs now, const MemberId& peer, DataOut& out) { return state_->next_data(now, peer, out); }
+bool Member::next_data(TimeUs now, const MemberId& peer, DataOut& out) {
+    return state_->next_data(now, peer, out);
+}
 
 Status Member::join(TimeUs now, Ticket* ticket) { return state_->join(now, ticket); }
-Status Member::all_reduce(TimeUs now, const ReduceCall& call, Ticket* ticket) { return state_->all_reduce(now, call, ticket); }
+Status Member::all_reduce(TimeUs now, const ReduceCall& call, Ticket* ticket) {
+    return state_->all_reduce(now, call, ticket);
+}
 Status Member::peers_pending(TimeUs now, Ticket* ticket) { return state_->peers_pending(now, ticket); }
-Status Member::synchronize(TimeUs now, SyncCall call, Ticket* ticket) { return state_->synchronize(now, std::move(call), ticket); }
-Status Member::update_topology(TimeUs now, Ticket* ticket) { return state_->vote(now, wire::VoteKind::kUpdate, ticket); }
-Status Member::optimize_topology(TimeUs now, Ticket* ticket) { return state_->vote(now, wire::VoteKind::kOptimize, ticket); }
+Status Member::synchronize(TimeUs now, SyncCall call, Ticket* ticket) {
+    return state_->synchronize(now, std::move(call), ticket);
+}
+Status Member::update_topology(TimeUs now, Ticket* ticket) {
+    return state_->vote(now, wire::VoteKind::kUpdate, ticket);
+}
+Status Member::optimize_topology(TimeUs now, Ticket* ticket) {
+    return state_->vote(now, wire::VoteKind::kOptimize, ticket);
+}
 Status Member::cancel(TimeUs now, Ticket ticket) { return state_->cancel(now, ticket); }
 Status Member::leave(TimeUs now, Ticket* ticket) { return state_->leave(now, ticket); }
 void Member::abandon(TimeUs now, const Status& status) { state_->set_fate(now, status); }
@@ -123,23 +139,33 @@ const View& Member::view() const { return state_->view_; }
 bool Member::admitted() const { return state_->admitted_; }
 const Status& Member::fate() const { return state_->fate_; }
 TimeUs Member::deadline() const {
-    return state_->last_tick_ + std::max<TimeUs>(std::min(state_->config_.timeouts.heartbeat, state_->config_.timeouts.liveness / 5) / 2, kMillisecond);
+    return state_->last_tick_ +
+           std::max<TimeUs>(
+               std::min(state_->config_.timeouts.heartbeat, state_->config_.timeouts.liveness / 5) / 2,
+               kMillisecond);
 }
 void Member::tick(TimeUs now) { state_->tick(now); }
 std::vector<Action>& Member::outbox() { return state_->outbox_; }
 
 std::string Member::describe() const {
     const MemberState& s = *state_;
-    std::string out = "member " + s.config_.id.brief() + " epoch " + s.epoch_.text() + " of " + std::to_string(s.members_.size()) +
+    std::string out = "member " + s.config_.id.brief() + " epoch " + s.epoch_.text() + " of " +
+                      std::to_string(s.members_.size()) +
                       (s.frozen_ ? ", frozen for " + s.promised_.text() : "") + (s.vote_ ? ", voting" : "") +
-                      (s.coordinator_up_ ? "" : ", no coordinator") + (s.fate_.ok() ? "" : ", fate: " + s.fate_.text()) + "\n";
+                      (s.coordinator_up_ ? "" : ", no coordinator") +
+                      (s.fate_.ok() ? "" : ", fate: " + s.fate_.text()) + "\n";
     for (const auto& [key, op] : s.ops_) {
-        out += "  " + key.text() + (op->called ? " called" : " heard") + (op->in_barrier ? " in barrier round " + std::to_string(op->round) : "") +
-               ", called by " + std::to_string(op->remote_called_count) + " others\n";
+        out += "  " + key.text() + (op->called ? " called" : " heard") +
+               (op->in_barrier ? " in barrier round " + std::to_string(op->round) : "") + ", called by " +
+               std::to_string(op->remote_called_count) + " others\n";
     }
     for (const auto& [id, link] : s.links_) {
-        out += "  link " + id.brief() + (link.up ? " up" : link.connecting ? " connecting" : " down") + " eager " +
-               std::to_string(link.flow.eager_left) + " slots " + std::to_string(link.flow.slots_left) + "\n";
+        out += "  link " + id.brief() +
+               (link.up           ? " up"
+                : link.connecting ? " connecting"
+                                  : " down") +
+               " eager " + std::to_string(link.flow.eager_left) + " slots " +
+               std::to_string(link.flow.slots_left) + "\n";
     }
     return out;
 }

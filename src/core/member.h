@@ -1,9 +1,11 @@
-// A peer's side of the protocol: registration, epochs, collectives, shared state, liveness. No I/O, clock, thread or
-// randomness of its own: the driver hands in events with the time and carries out what `outbox` holds afterwards.
+// A peer's side of the protocol: registration, epochs, collectives, shared state, liveness. No I/O, clock,
+// thread or randomness of its own: the driver hands in events with the time and carries out what `outbox`
+// holds afterwards.
 //
-// Threads: none of this is thread-safe. The driver guards it with its progress lock and calls it from the loop thread or
-// from a caller's thread, one at a time. User buffers named in a call are read and written only inside member functions
-// and through the spans of place() and next_data(), and never after the call's completion was taken from the outbox.
+// Threads: none of this is thread-safe. The driver guards it with its progress lock and calls it from the
+// loop thread or from a caller's thread, one at a time. User buffers named in a call are read and written
+// only inside member functions and through the spans of place() and next_data(), and never after the call's
+// completion was taken from the outbox.
 #pragma once
 
 #include <cstdint>
@@ -34,9 +36,11 @@ struct MemberConfig {
     wire::Constants constants;              ///< adopted by the group if this is its first member
     Timeouts timeouts;
     bool adopt_highest_revision = true;
-    uint64_t eager_bytes_per_peer = 4 << 20;  ///< data accepted from one peer for operations not called here yet
-    uint32_t parked_slots_per_peer = 8;       ///< operands from one peer that wait for earlier ones in the fold order
-    uint32_t tags_max = 4096;                 ///< beyond, counters are reset at the next quiet moment
+    uint64_t eager_bytes_per_peer =
+        4 << 20;  ///< data accepted from one peer for operations not called here yet
+    uint32_t parked_slots_per_peer =
+        8;                     ///< operands from one peer that wait for earlier ones in the fold order
+    uint32_t tags_max = 4096;  ///< beyond, counters are reset at the next quiet moment
     Logger log;
     Mutations mutations;
 };
@@ -120,8 +124,9 @@ class Member {
     /// False: the frame is not valid; the driver closes the connection.
     bool coordinator_frame(TimeUs now, wire::Type type, std::span<const uint8_t> body);
 
-    // ---- links. A link is all lanes to one peer, together; it is up when every lane's handshake is done, and down as soon
-    // as one lane is lost (the driver then closes the others, and hands in nothing more of that incarnation).
+    // ---- links. A link is all lanes to one peer, together; it is up when every lane's handshake is done,
+    // and down as soon as one lane is lost (the driver then closes the others, and hands in nothing more of
+    // that incarnation).
     void link_up(TimeUs now, const MemberId& peer, uint64_t incarnation);
     void link_down(TimeUs now, const MemberId& peer, uint64_t incarnation, const std::string& why);
     /// An attempt asked for by kConnect was given up.
@@ -133,14 +138,16 @@ class Member {
 
     // ---- frames. False: a violation; the driver closes the link with the reason logged by the member.
     bool peer_frame(TimeUs now, const MemberId& peer, wire::Type type, std::span<const uint8_t> body);
-    /// A data frame's body was read; its payload comes next. Call `landed` after the last byte, unless the place was null
-    /// or a Cut came in between. Between the two no other place() for the same lane happens.
+    /// A data frame's body was read; its payload comes next. Call `landed` after the last byte, unless the
+    /// place was null or a Cut came in between. Between the two no other place() for the same lane happens.
     Place place(TimeUs now, const MemberId& peer, const wire::Data& header, uint32_t payload_bytes);
-    bool landed(TimeUs now, const MemberId& peer, const wire::Data& header, uint8_t* data, uint32_t payload_bytes);
-    /// The link was lost between place() and landed(): gives back what place() took. Call it before link_down. After a
-    /// Cut the member has taken it back itself.
+    bool landed(TimeUs now, const MemberId& peer, const wire::Data& header, uint8_t* data,
+                uint32_t payload_bytes);
+    /// The link was lost between place() and landed(): gives back what place() took. Call it before
+    /// link_down. After a Cut the member has taken it back itself.
     void dropped(const MemberId& peer, const wire::Data& header, uint8_t* data, uint32_t payload_bytes);
-    /// The next data frame for `peer`; false when there is none now. A kPullData action announces when there is again.
+    /// The next data frame for `peer`; false when there is none now. A kPullData action announces when there
+    /// is again.
     bool next_data(TimeUs now, const MemberId& peer, DataOut& out);
 
     // ---- calls. Each returns an error at once, or a ticket that ends with a kCompleted action.

@@ -1,4 +1,5 @@
-// From "my own result is complete" to "the call has returned": the commit barrier, and the ends of operations.
+// From "my own result is complete" to "the call has returned": the commit barrier, and the ends of
+// operations.
 #include <algorithm>
 
 #include "core/member_state.h"
@@ -9,7 +10,8 @@ namespace pccl::core {
 void MemberState::pump(TimeUs now, Op& op) {
     if (!op.called || (frozen_ && !config_.mutations.no_freeze)) return;
     if (op.run) {
-        for (const Collective::Consumed& used : op.run->consumed()) give_back(used.rank, used.charge, used.bytes);
+        for (const Collective::Consumed& used : op.run->consumed())
+            give_back(used.rank, used.charge, used.bytes);
         op.run->consumed().clear();
         for (plan::Rank rank : op.run->woken()) announce(op, rank);
         op.run->woken().clear();
@@ -21,7 +23,9 @@ void MemberState::pump(TimeUs now, Op& op) {
         }
         serve_shared(op);
     }
-    const bool complete = op.run ? op.run->complete() : op.shared ? op.shared->elected() && op.shared->complete() : true;
+    const bool complete = op.run      ? op.run->complete()
+                          : op.shared ? op.shared->elected() && op.shared->complete()
+                                      : true;
     if (complete && !op.in_barrier) return enter_barrier(now, op);
     if (op.in_barrier) advance_barrier(now, op);
 }
@@ -84,8 +88,10 @@ bool MemberState::round_passed(const Op& op) const {
     if (from.empty()) return true;
     if (op.round >= op.done.size()) return false;
     const auto& done = op.done[op.round];
-    const auto reported = static_cast<size_t>(std::count_if(from.begin(), from.end(), [&](plan::Rank r) { return done[r]; }));
-    return reported == from.size() || (config_.mutations.majority_barrier && (reported + 1) * 2 > members_.size());
+    const auto reported =
+        static_cast<size_t>(std::count_if(from.begin(), from.end(), [&](plan::Rank r) { return done[r]; }));
+    return reported == from.size() ||
+           (config_.mutations.majority_barrier && (reported + 1) * 2 > members_.size());
 }
 
 void MemberState::advance_barrier(TimeUs now, Op& op) {
@@ -116,13 +122,15 @@ void MemberState::end(TimeUs now, Op& op, const Status& status) {
             next_revision_ = result.revision + 1;
             synced_once_ = true;
             if (op.shared->election().adopted_highest) {
-                log(LogLevel::kInfo, "shared state: nobody held the expected revision; the group adopted revision " +
-                                         std::to_string(result.revision) + ", the highest present");
+                log(LogLevel::kInfo,
+                    "shared state: nobody held the expected revision; the group adopted revision " +
+                        std::to_string(result.revision) + ", the highest present");
             }
         }
     } else if (op.run && !config_.mutations.no_restore) {
         op.run->restore();
-        for (const Collective::Consumed& unused : op.run->consumed()) give_back(unused.rank, unused.charge, unused.bytes);
+        for (const Collective::Consumed& unused : op.run->consumed())
+            give_back(unused.rank, unused.charge, unused.bytes);
     }
     view_.next_revision = next_revision_;
     TagState& tag = tags_[{op.key.kind, op.key.tag}];
@@ -145,7 +153,8 @@ void MemberState::erase(Op& op) {
     }
     for (EarlyData& early : op.early) {
         slots_.give(early.slot);
-        if (const auto rank = rank_of(early.from); rank && !frozen_) give_back(*rank, early.header.charge, early.bytes);
+        if (const auto rank = rank_of(early.from); rank && !frozen_)
+            give_back(*rank, early.header.charge, early.bytes);
     }
     Action cut{Action::Kind::kCut};
     cut.key = op.key;

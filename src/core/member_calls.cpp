@@ -24,15 +24,26 @@ bool MemberState::tag_free(wire::OpKind kind, uint64_t tag) const {
     return at == tags_.end() || at->second.busy == 0;
 }
 
+/// Whether the next call of the tag was ended by a decision before it was made: its report must reach the caller, and use
+/// up its number, even when the group has one member by now.
+bool MemberState::reported_already(uint64_t tag) const {
+    const auto at = tags_.find({wire::OpKind::kReduce, tag});
+    const uint64_t calls = at == tags_.end() ? 0 : at->second.calls;
+    return tombstones_.count({wire::OpKind::kReduce, tag, calls + 1}) != 0;
+}
+
 Status MemberState::all_reduce(TimeUs now, const ReduceCall& call, Ticket* ticket) {
     if (Status status = check_call(); !status) return status;
-    if (!is_valid(call.dtype) || !is_valid(call.op)) return {Code::INVALID_ARGUMENT, "all-reduce: unknown data type or operator"};
+    if (!is_valid(call.dtype) || !is_valid(call.op))
+        return {Code::INVALID_ARGUMENT, "all-reduce: unknown data type or operator"};
     if (call.count > kOperandBytesMax / size_of(call.dtype)) {
-        return {Code::INVALID_ARGUMENT, "all-reduce: " + std::to_string(call.count) + " elements are more than an operation can have"};
+        return {Code::INVALID_ARGUMENT, "all-reduce: " + std::to_string(call.count) +
+                                            " elements are more than an operation can have"};
     }
-    if (!blocked() && alone()) return {Code::TOO_FEW_PEERS, "all-reduce: the peer group has one member only"};
+    if (!blocked() && alone() && !reported_already(call.tag)) return {Code::TOO_FEW_PEERS, "all-reduce: the peer group has one member only"};
     if (!tag_free(wire::OpKind::kReduce, call.tag)) {
-        return {Code::INVALID_ARGUMENT, "all-reduce: tag " + std::to_string(call.tag) + " is in flight until it is awaited"};
+        return {Code::INVALID_ARGUMENT,
+                "all-reduce: tag " + std::to_string(call.tag) + " is in flight until it is awaited"};
     }
     *ticket = new_ticket(wire::OpKind::kReduce, call.tag);
     begin(now, {*ticket, wire::OpKind::kReduce, call, {}});
@@ -41,7 +52,8 @@ Status MemberState::all_reduce(TimeUs now, const ReduceCall& call, Ticket* ticke
 
 Status MemberState::peers_pending(TimeUs now, Ticket* ticket) {
     if (Status status = check_call(); !status) return status;
-    if (!tag_free(wire::OpKind::kPendingQuery, 0)) return {Code::INVALID_USAGE, "a pending query is in flight on another thread"};
+    if (!tag_free(wire::OpKind::kPendingQuery, 0))
+        return {Code::INVALID_USAGE, "a pending query is in flight on another thread"};
     *ticket = new_ticket(wire::OpKind::kPendingQuery, 0);
     begin(now, {*ticket, wire::OpKind::kPendingQuery, {}, {}});
     return {};
@@ -54,7 +66,8 @@ Status MemberState::synchronize(TimeUs now, SyncCall call, Ticket* ticket) {
             return {Code::PENDING_ASYNC_OPS, "shared state: reductions that were not awaited are in flight"};
         }
     }
-    if (!tag_free(wire::OpKind::kSharedState, 0)) return {Code::INVALID_USAGE, "a shared-state synchronisation is in flight on another thread"};
+    if (!tag_free(wire::OpKind::kSharedState, 0))
+        return {Code::INVALID_USAGE, "a shared-state synchronisation is in flight on another thread"};
     *ticket = new_ticket(wire::OpKind::kSharedState, 0);
     begin(now, {*ticket, wire::OpKind::kSharedState, {}, std::move(call)});
     return {};
@@ -102,7 +115,8 @@ Status MemberState::cancel_op(TimeUs, Op& op) {
 
 void MemberState::begin(TimeUs now, QueuedCall call) {
     fresh_ = false;
-    const bool full = call.kind == wire::OpKind::kReduce && tags_.size() > config_.tags_max && tags_[{call.kind, call.reduce.tag}].calls == 0;
+    const bool full = call.kind == wire::OpKind::kReduce && tags_.size() > config_.tags_max &&
+                      tags_[{call.kind, call.reduce.tag}].calls == 0;
     if (blocked() || (full && tags_.size() <= wire::kTagsMax / 2)) {
         queue_.push_back(std::move(call));
         if (full && !reset_requested_ && ops_.empty() && !frozen_) {
@@ -112,12 +126,9 @@ void MemberState::begin(TimeUs now, QueuedCall call) {
         return;
     }
     switch (call.kind) {
-        case wire::OpKind::kReduce:
-            return begin_reduce(now, call.reduce, call.ticket);
-        case wire::OpKind::kPendingQuery:
-            return begin_query(now, call.ticket);
-        case wire::OpKind::kSharedState:
-            return begin_sync(now, std::move(call.sync), call.ticket);
+        case wire::OpKind::kReduce: return begin_reduce(now, call.reduce, call.ticket);
+        case wire::OpKind::kPendingQuery: return begin_query(now, call.ticket);
+        case wire::OpKind::kSharedState: return begin_sync(now, std::move(call.sync), call.ticket);
     }
 }
 
@@ -142,7 +153,8 @@ wire::Descriptor MemberState::describe_reduce(const ReduceCall& call) const {
     return descriptor;
 }
 
-Op* MemberState::begin_op(TimeUs now, wire::OpKind kind, uint64_t tag, Ticket ticket, const wire::Descriptor& descriptor) {
+Op* MemberState::begin_op(TimeUs now, wire::OpKind kind, uint64_t tag, Ticket ticket,
+                          const wire::Descriptor& descriptor) {
     TagState& state = tags_[{kind, tag}];
     const wire::OpKey key{kind, tag, ++state.calls};
     if (const auto grave = tombstones_.find(key); grave != tombstones_.end()) {
@@ -180,23 +192,26 @@ Op* MemberState::begin_op(TimeUs now, wire::OpKind kind, uint64_t tag, Ticket ti
 
 void MemberState::begin_reduce(TimeUs now, const ReduceCall& call, Ticket ticket) {
     CallResult failed;
-    if (alone()) {
+    if (alone() && !reported_already(call.tag)) {
         failed.status = {Code::TOO_FEW_PEERS, "all-reduce: the peer group has one member only"};
         return complete(ticket, std::move(failed));
     }
     const uint32_t element_bytes = static_cast<uint32_t>(size_of(call.dtype));
-    auto run = std::make_unique<Collective>(Collective::Buffers{call.send, call.receive, call.dtype, call.op}, slots_, undo_);
+    auto run = std::make_unique<Collective>(Collective::Buffers{call.send, call.receive, call.dtype, call.op},
+                                            slots_, undo_);
     const auto size = static_cast<plan::Rank>(members_.size());
     const plan::Segmentation segmentation(call.count, element_bytes, size, constants_.segment_bytes);
     if (!run->begin(segmentation, size)) {
-        failed.status = {Code::RESOURCE_LIMIT, "all-reduce: no memory to keep the input of an in-place operation"};
+        failed.status = {Code::RESOURCE_LIMIT,
+                         "all-reduce: no memory to keep the input of an in-place operation"};
         return complete(ticket, std::move(failed));
     }
     Op* op = begin_op(now, wire::OpKind::kReduce, call.tag, ticket, describe_reduce(call));
     if (op == nullptr) return;
     op->reduce = call;
     op->run = std::move(run);
-    op->run->enter_epoch(plan::make_plan(plan_kind(call.count * element_bytes), segmentation, topology_, rank_));
+    op->run->enter_epoch(
+        plan::make_plan(plan_kind(call.count * element_bytes), segmentation, topology_, rank_));
     reenter(now, *op);
 }
 
@@ -208,7 +223,8 @@ void MemberState::begin_query(TimeUs now, Ticket ticket) {
 void MemberState::begin_sync(TimeUs now, SyncCall call, Ticket ticket) {
     Op* op = begin_op(now, wire::OpKind::kSharedState, 0, ticket, {});
     if (op == nullptr) return;
-    op->shared = std::make_unique<SharedState>(std::move(call), next_revision_, !synced_once_, config_.adopt_highest_revision);
+    op->shared = std::make_unique<SharedState>(std::move(call), next_revision_, !synced_once_,
+                                               config_.adopt_highest_revision);
     op->shared->enter_epoch(topology_, rank_);
     reenter(now, *op);
 }

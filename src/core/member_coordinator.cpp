@@ -42,7 +42,8 @@ void MemberState::coordinator_down(TimeUs now, const std::string& why) {
     coordinator_up_ = false;
     if (join_ticket_ != 0) {
         CallResult result;
-        result.status = {Code::MASTER_CONNECTION_FAILED, "the coordinator's connection was lost before this peer was admitted: " + why};
+        result.status = {Code::MASTER_CONNECTION_FAILED,
+                         "the coordinator's connection was lost before this peer was admitted: " + why};
         complete(join_ticket_, std::move(result));
         join_ticket_ = 0;
         depart();
@@ -61,8 +62,7 @@ static bool decoded(std::span<const uint8_t> body, Handler handler) {
 bool MemberState::coordinator_frame(TimeUs now, wire::Type type, std::span<const uint8_t> body) {
     coordinator_heard_ = now;
     switch (type) {
-        case wire::Type::kHeartbeat:
-            return true;
+        case wire::Type::kHeartbeat: return true;
         case wire::Type::kWelcome:
             return decoded<wire::Welcome>(body, [&](auto& m) { return on_welcome(now, m); });
         case wire::Type::kRefused:
@@ -93,14 +93,14 @@ bool MemberState::coordinator_frame(TimeUs now, wire::Type type, std::span<const
         case wire::Type::kLeft:
             if (leaving_) depart();
             return true;
-        default:
-            return false;
+        default: return false;
     }
 }
 
 bool MemberState::on_welcome(TimeUs now, const wire::Welcome& message) {
     if (message.version != wire::kProtocolVersion) {
-        return on_refused(now, {message.version, static_cast<uint8_t>(Code::VERSION_MISMATCH), "the coordinator speaks another protocol version"});
+        return on_refused(now, {message.version, static_cast<uint8_t>(Code::VERSION_MISMATCH),
+                                "the coordinator speaks another protocol version"});
     }
     if (message.term < term_) {
         log(LogLevel::kWarn, "ignoring a coordinator of an older term");
@@ -116,7 +116,8 @@ bool MemberState::on_welcome(TimeUs now, const wire::Welcome& message) {
 }
 
 bool MemberState::on_refused(TimeUs now, const wire::Refused& message) {
-    const Status status{static_cast<Code>(message.code), "the coordinator refused this peer: " + message.reason};
+    const Status status{static_cast<Code>(message.code),
+                        "the coordinator refused this peer: " + message.reason};
     if (join_ticket_ != 0) {
         CallResult result;
         result.status = status;
@@ -169,8 +170,9 @@ void MemberState::end_vote(const Status& status) {
     complete(ticket, std::move(result));
 }
 
-/// A newcomer that calls for an update first cannot know whether the others call for one too, or are past the update
-/// that admitted it and wait for it in an operation. Hearing of such an operation tells: then the update is over.
+/// A newcomer that calls for an update first cannot know whether the others call for one too, or are past the
+/// update that admitted it and wait for it in an operation. Hearing of such an operation tells: then the
+/// update is over.
 void MemberState::end_soft_vote() {
     if (!vote_ || !vote_->soft) return;
     to_coordinator(wire::Withdraw{vote_->number});
@@ -188,7 +190,8 @@ Status MemberState::leave(TimeUs now, Ticket* ticket) {
     *ticket = ++last_ticket_;
     calls_[*ticket] = {};
     if (!fate_.ok() || !admitted_) {
-        const Status status = fate_.ok() ? Status(Code::INVALID_USAGE, "the communicator has left the run") : fate_;
+        const Status status =
+            fate_.ok() ? Status(Code::INVALID_USAGE, "the communicator has left the run") : fate_;
         if (leaving_) {
             // An evicted member is on its way out already; this call ends with it.
             leave_ticket_ = *ticket;
@@ -225,8 +228,8 @@ void MemberState::fail_calls(TimeUs now, const Status& status) {
     join_ticket_ = 0;
 }
 
-/// This member leaves by itself: no call works any more, but links stay until the others have gone on without it, so that
-/// nothing they still need from it is lost.
+/// This member leaves by itself: no call works any more, but links stay until the others have gone on without
+/// it, so that nothing they still need from it is lost.
 void MemberState::evict_self(TimeUs now, const Status& status) {
     if (!fate_.ok()) return;
     if (status.code() == Code::EVICTED) log(LogLevel::kError, status.text());

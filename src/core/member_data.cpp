@@ -1,9 +1,9 @@
 // Data frames: which may be sent now, where received ones go, and the credits that bound what is kept.
 //
-// Three ways to pay for a frame. None: the receiver called the operation and the plan says that the payload is used up as
-// soon as it is there. Slot: all participants called it, so an operand that waits for earlier ones waits for data that is
-// on its way; a bounded number per sender. Eager: everything else, out of a budget of bytes per sender, so that an
-// operation that was not called yet blocks no other.
+// Three ways to pay for a frame. None: the receiver called the operation and the plan says that the payload
+// is used up as soon as it is there. Slot: all participants called it, so an operand that waits for earlier
+// ones waits for data that is on its way; a bounded number per sender. Eager: everything else, out of a
+// budget of bytes per sender, so that an operation that was not called yet blocks no other.
 #include <algorithm>
 
 #include "core/member_state.h"
@@ -69,7 +69,8 @@ void MemberState::announce(Op& op, plan::Rank rank) {
     const bool has = op.run ? op.run->has_data(rank) : op.shared && op.shared->has_data(rank);
     Link* link = has ? link_of(rank) : nullptr;
     if (link == nullptr) return;
-    if (std::find(link->ready.begin(), link->ready.end(), &op) == link->ready.end()) link->ready.push_back(&op);
+    if (std::find(link->ready.begin(), link->ready.end(), &op) == link->ready.end())
+        link->ready.push_back(&op);
     if (link->pull_announced || !link->up) return;
     link->pull_announced = true;
     Action action{Action::Kind::kPullData};
@@ -108,8 +109,11 @@ void MemberState::give_back(plan::Rank rank, wire::Charge charge, uint32_t bytes
         --flow.slots_held;
         ++flow.slots_due;
     }
-    // Credits go back in lots: a sender that is blocked has the larger part outstanding, which comes back in time.
-    if (flow.eager_due * 4 >= config_.eager_bytes_per_peer || flow.slots_due * 2 >= config_.parked_slots_per_peer) flush_credits(rank);
+    // Credits go back in lots: a sender that is blocked has the larger part outstanding, which comes back in
+    // time.
+    if (flow.eager_due * 4 >= config_.eager_bytes_per_peer ||
+        flow.slots_due * 2 >= config_.parked_slots_per_peer)
+        flush_credits(rank);
 }
 
 void MemberState::flush_credits(plan::Rank rank) {
@@ -129,12 +133,14 @@ Place MemberState::place(TimeUs now, const MemberId& peer, const wire::Data& hea
     Link& link = at->second;
     link.heard = now;
     const auto violation = [&](const char* why) {
-        log(LogLevel::kWarn, "closing the link to " + who(peer) + ": " + why + " (" + header.key.text() + ")");
+        log(LogLevel::kWarn,
+            "closing the link to " + who(peer) + ": " + why + " (" + header.key.text() + ")");
         return Place{nullptr, true, why};
     };
     const bool future = frozen_ && header.epoch == promised_ && header.epoch != epoch_;
     if (future) {
-        if (header.charge != wire::Charge::kEager) return violation("data of a new epoch without eager credit");
+        if (header.charge != wire::Charge::kEager)
+            return violation("data of a new epoch without eager credit");
         return place_early(link, header, bytes);
     }
     const bool old = header.epoch != epoch_ || frozen_;
@@ -146,12 +152,14 @@ Place MemberState::place(TimeUs now, const MemberId& peer, const wire::Data& hea
     if (op == nullptr) return refuse(link, *rank, header, bytes);
     if (!op->called) {
         if (!op->heard) op->heard = {peer, header.descriptor};
-        if (header.charge != wire::Charge::kEager || header.phase != wire::Phase::kPartial) return violation("data of an operation that was not called here");
+        if (header.charge != wire::Charge::kEager || header.phase != wire::Phase::kPartial)
+            return violation("data of an operation that was not called here");
         return place_early(link, header, bytes);
     }
     if (descriptors_differ(now, *op, peer, header.descriptor)) return refuse(link, *rank, header, bytes);
     if (op->run) {
-        if (!charge_received(link, header.charge, bytes)) return violation("more data than it was given credit for");
+        if (!charge_received(link, header.charge, bytes))
+            return violation("more data than it was given credit for");
         const Collective::Landing landing = op->run->place(*rank, header, bytes);
         if (landing.error != nullptr) return violation(landing.error);
         link.in_flight.push_back({header.key, landing.data, landing.is_slot, false, bytes});
@@ -166,23 +174,27 @@ Place MemberState::place(TimeUs now, const MemberId& peer, const wire::Data& hea
 
 /// Data of an operation that has ended here: discarded, and its credit goes back.
 Place MemberState::refuse(Link& link, plan::Rank rank, const wire::Data& header, uint32_t bytes) {
-    if (!charge_received(link, header.charge, bytes)) return {nullptr, true, "more data than it was given credit for"};
+    if (!charge_received(link, header.charge, bytes))
+        return {nullptr, true, "more data than it was given credit for"};
     give_back(rank, header.charge, bytes);
     return {};
 }
 
 Place MemberState::place_early(Link& link, const wire::Data& header, uint32_t bytes) {
-    if (!charge_received(link, header.charge, bytes)) return {nullptr, true, "more eager data than the budget"};
+    if (!charge_received(link, header.charge, bytes))
+        return {nullptr, true, "more eager data than the budget"};
     uint8_t* slot = slots_.take(bytes);
     link.in_flight.push_back({header.key, slot, true, true, bytes});
     return {slot, false, {}};
 }
 
-bool MemberState::landed(TimeUs now, const MemberId& peer, const wire::Data& header, uint8_t* data, uint32_t bytes) {
+bool MemberState::landed(TimeUs now, const MemberId& peer, const wire::Data& header, uint8_t* data,
+                         uint32_t bytes) {
     const auto at = links_.find(peer);
     if (at == links_.end()) return true;
     Link& link = at->second;
-    const auto flight = std::find_if(link.in_flight.begin(), link.in_flight.end(), [&](const InFlight& f) { return f.data == data; });
+    const auto flight = std::find_if(link.in_flight.begin(), link.in_flight.end(),
+                                     [&](const InFlight& f) { return f.data == data; });
     if (flight == link.in_flight.end()) return true;
     const InFlight landed_flight = *flight;
     link.in_flight.erase(flight);
@@ -216,13 +228,15 @@ void MemberState::dropped(const MemberId& peer, const wire::Data& header, uint8_
     const auto at = links_.find(peer);
     if (at == links_.end()) return;
     auto& flights = at->second.in_flight;
-    const auto flight = std::find_if(flights.begin(), flights.end(), [&](const InFlight& f) { return f.data == data; });
+    const auto flight =
+        std::find_if(flights.begin(), flights.end(), [&](const InFlight& f) { return f.data == data; });
     if (flight == flights.end()) return;
     if (flight->is_slot) slots_.give(data);
     flights.erase(flight);
     const auto op = ops_.find(header.key);
     const auto rank = rank_of(peer);
-    if (op != ops_.end() && op->second->run && rank && header.epoch == epoch_) op->second->run->drop(*rank, header);
+    if (op != ops_.end() && op->second->run && rank && header.epoch == epoch_)
+        op->second->run->drop(*rank, header);
 }
 
 /// Gives back the slots of payloads that are being received: for one operation, or for all.

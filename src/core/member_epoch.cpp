@@ -1,4 +1,5 @@
-// Epoch changes at a member: freezing with a snapshot, and installing a new epoch with the coordinator's decisions.
+// Epoch changes at a member: freezing with a snapshot, and installing a new epoch with the coordinator's
+// decisions.
 #include <algorithm>
 
 #include "core/member_state.h"
@@ -17,7 +18,9 @@ bool well_formed(const std::vector<wire::Peer>& members, const std::vector<wire:
     if (ids.size() != members.size() || members.empty() || members.size() > plan::kRanksMax) return false;
     std::set<wire::Pair> pairs;
     for (const wire::Pair& pair : dead_links) {
-        if (!(pair.a < pair.b) || ids.count(pair.a) == 0 || ids.count(pair.b) == 0 || !pairs.insert(pair).second) return false;
+        if (!(pair.a < pair.b) || ids.count(pair.a) == 0 || ids.count(pair.b) == 0 ||
+            !pairs.insert(pair).second)
+            return false;
     }
     return true;
 }
@@ -35,7 +38,8 @@ plan::Kind MemberState::plan_kind(uint64_t bytes) const {
 }
 
 bool MemberState::on_propose(TimeUs now, wire::Propose message) {
-    if (!contains(message.members, config_.id) || !well_formed(message.members, message.dead_links)) return false;
+    if (!contains(message.members, config_.id) || !well_formed(message.members, message.dead_links))
+        return false;
     const bool stale = message.term < term_ || message.id < promised_ || message.id <= epoch_;
     if (stale || !fate_.ok() || leaving_) return true;
     promised_ = message.id;
@@ -114,7 +118,8 @@ wire::Frozen MemberState::frozen_answer() {
 }
 
 bool MemberState::on_install(TimeUs now, wire::Install message) {
-    if (!contains(message.members, config_.id) || !well_formed(message.members, message.dead_links)) return false;
+    if (!contains(message.members, config_.id) || !well_formed(message.members, message.dead_links))
+        return false;
     if (message.term < term_ || message.id != promised_ || message.id <= epoch_ || !frozen_) return true;
     if (!fate_.ok() || leaving_) return true;
     const bool joining = !admitted_;
@@ -155,12 +160,14 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
     topology_ = {};
     topology_.size = static_cast<plan::Rank>(members_.size());
     for (const wire::Pair& pair : message.dead_links) {
-        topology_.dead_links.emplace_back(std::min(ranks_[pair.a], ranks_[pair.b]), std::max(ranks_[pair.a], ranks_[pair.b]));
+        topology_.dead_links.emplace_back(std::min(ranks_[pair.a], ranks_[pair.b]),
+                                          std::max(ranks_[pair.a], ranks_[pair.b]));
     }
     if (constants_.retry_policy != message.constants.retry_policy || !admitted_) {
         if (message.constants.retry_policy != config_.constants.retry_policy) {
             log(LogLevel::kInfo, std::string("adopting the group's policy: operations are ") +
-                                     (message.constants.retry_policy == 0 ? "retried" : "reported") + " after a loss");
+                                     (message.constants.retry_policy == 0 ? "retried" : "reported") +
+                                     " after a loss");
         }
     }
     constants_ = message.constants;
@@ -168,7 +175,8 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
     if (!admitted_) {
         admitted_ = true;
         fresh_ = message.boundary;
-        for (const wire::TagCounter& counter : message.counters) tags_[{counter.kind, counter.tag}].calls = counter.ended;
+        for (const wire::TagCounter& counter : message.counters)
+            tags_[{counter.kind, counter.tag}].calls = counter.ended;
     }
     view_ = {true, epoch_, members_, message.globals, next_revision_};
     frozen_ = false;
@@ -186,7 +194,8 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
         link.heard = now;
     }
     close_strangers();
-    log(LogLevel::kInfo, "epoch " + epoch_.text() + " with " + std::to_string(members_.size()) + " members, this is rank " + std::to_string(rank_));
+    log(LogLevel::kInfo, "epoch " + epoch_.text() + " with " + std::to_string(members_.size()) +
+                             " members, this is rank " + std::to_string(rank_));
 }
 
 void MemberState::decide_ops(TimeUs now, const wire::Install& message) {
@@ -212,10 +221,12 @@ void MemberState::decide_ops(TimeUs now, const wire::Install& message) {
             erase(op);
         } else if (decision == decisions.end()) {
             log(LogLevel::kError, "no decision for " + key.text());
-            end(now, op, {Code::RANK_CONNECTION_LOST, key.text() + ": the coordinator sent no decision for it"});
+            end(now, op,
+                {Code::RANK_CONNECTION_LOST, key.text() + ": the coordinator sent no decision for it"});
         } else {
             const wire::Verdict verdict = decision->second->verdict;
-            if (verdict == wire::Verdict::kFinish || verdict == wire::Verdict::kResume || (verdict == wire::Verdict::kAbort && decision->second->redo)) {
+            if (verdict == wire::Verdict::kFinish || verdict == wire::Verdict::kResume ||
+                (verdict == wire::Verdict::kAbort && decision->second->redo)) {
                 goes_on.emplace_back(key, decision->second);
             } else {
                 apply(now, op, *decision->second);
@@ -240,12 +251,10 @@ void MemberState::apply(TimeUs now, Op& op, const wire::Decision& decision) {
         case wire::Verdict::kCommit:
             if (!config_.mutations.flags_left_out) op.flags = decision.flags;
             return end(now, op, {});
-        case wire::Verdict::kFail:
-            return end(now, op, {static_cast<Code>(decision.code), decision.text});
+        case wire::Verdict::kFail: return end(now, op, {static_cast<Code>(decision.code), decision.text});
         case wire::Verdict::kCancel:
             return end(now, op, {Code::CANCELLED, op.key.text() + " was cancelled: " + decision.text});
-        default:
-            return end(now, op, {Code::RANK_CONNECTION_LOST, op.key.text() + ": " + decision.text});
+        default: return end(now, op, {Code::RANK_CONNECTION_LOST, op.key.text() + ": " + decision.text});
     }
 }
 
@@ -254,22 +263,21 @@ void MemberState::apply_unheard(const wire::Decision& decision) {
     const auto tag = tags_.find({decision.key.kind, decision.key.tag});
     if (tag != tags_.end() && decision.key.sequence <= tag->second.calls) return;
     switch (decision.verdict) {
-        case wire::Verdict::kResume:
-            resumed_attempts_[decision.key] = decision.attempt;
-            return;
+        case wire::Verdict::kResume: resumed_attempts_[decision.key] = decision.attempt; return;
         case wire::Verdict::kFail:
             tombstones_[decision.key] = {static_cast<Code>(decision.code), decision.text};
             return;
         case wire::Verdict::kCancel:
-            tombstones_[decision.key] = {Code::CANCELLED, decision.key.text() + " was cancelled: " + decision.text};
+            tombstones_[decision.key] = {Code::CANCELLED,
+                                         decision.key.text() + " was cancelled: " + decision.text};
             return;
         case wire::Verdict::kAbort:
             if (!decision.redo && !config_.mutations.no_tombstone) {
-                tombstones_[decision.key] = {Code::RANK_CONNECTION_LOST, decision.key.text() + ": " + decision.text};
+                tombstones_[decision.key] = {Code::RANK_CONNECTION_LOST,
+                                             decision.key.text() + ": " + decision.text};
             }
             return;
-        default:
-            return;
+        default: return;
     }
 }
 
@@ -289,7 +297,9 @@ void MemberState::restart(TimeUs now, Op& op, const wire::Decision* decision) {
         op.attempt = epoch_;
         op.contributors = members_;
         if (op.run && alone()) {
-            return end(now, op, {Code::TOO_FEW_PEERS, op.key.text() + ": the peer group has one member left: " + decision->text});
+            return end(now, op,
+                       {Code::TOO_FEW_PEERS,
+                        op.key.text() + ": the peer group has one member left: " + decision->text});
         }
     }
     if (op.shared) op.shared->enter_epoch(topology_, rank_);
@@ -298,7 +308,9 @@ void MemberState::restart(TimeUs now, Op& op, const wire::Decision* decision) {
         if (fresh) {
             op.run->restore();
             const auto size = static_cast<plan::Rank>(members_.size());
-            const plan::Segmentation segmentation(op.reduce.count, static_cast<uint32_t>(size_of(op.reduce.dtype)), size, constants_.segment_bytes);
+            const plan::Segmentation segmentation(op.reduce.count,
+                                                  static_cast<uint32_t>(size_of(op.reduce.dtype)), size,
+                                                  constants_.segment_bytes);
             op.run->begin(segmentation, size);
             op.run->enter_epoch(plan::make_plan(plan_kind(bytes), segmentation, topology_, rank_));
         } else {
@@ -307,7 +319,8 @@ void MemberState::restart(TimeUs now, Op& op, const wire::Decision* decision) {
             for (const wire::FinalsOf& held : decision->finals) {
                 if (const auto rank = rank_of(held.member)) finals[*rank] = unpack(held.finals, segments);
             }
-            op.run->enter_epoch(plan::make_repair_plan(plan_kind(bytes), op.run->segmentation(), topology_, rank_, finals));
+            op.run->enter_epoch(
+                plan::make_repair_plan(plan_kind(bytes), op.run->segmentation(), topology_, rank_, finals));
         }
     }
     reenter(now, op);
@@ -356,7 +369,9 @@ void MemberState::take_future(TimeUs now) {
         wire::Data header;
         const auto rank = rank_of(frame.from);
         bool impossible = false;
-        Op* op = wire::decode(frame.body, header) && rank && header.epoch == epoch_ ? find_op(header.key, &impossible) : nullptr;
+        Op* op = wire::decode(frame.body, header) && rank && header.epoch == epoch_
+                     ? find_op(header.key, &impossible)
+                     : nullptr;
         Link* link = rank ? link_of(*rank) : nullptr;
         if (op == nullptr || link == nullptr || !charge_received(*link, header.charge, frame.bytes)) {
             slots_.give(frame.slot);

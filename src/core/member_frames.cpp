@@ -1,5 +1,5 @@
-// Control frames from peers. Each is decoded and checked before anything changes; what is old is dropped, what is of the
-// epoch that this member has promised but not installed is kept, within a bound, until it is.
+// Control frames from peers. Each is decoded and checked before anything changes; what is old is dropped,
+// what is of the epoch that this member has promised but not installed is kept, within a bound, until it is.
 #include <algorithm>
 
 #include "core/member_state.h"
@@ -12,7 +12,8 @@ constexpr uint8_t kRoundsMax = 16;
 
 }  // namespace
 
-bool MemberState::peer_frame(TimeUs now, const MemberId& peer, wire::Type type, std::span<const uint8_t> body) {
+bool MemberState::peer_frame(TimeUs now, const MemberId& peer, wire::Type type,
+                             std::span<const uint8_t> body) {
     const auto at = links_.find(peer);
     if (at == links_.end() || !at->second.up) return true;
     at->second.heard = now;
@@ -37,22 +38,28 @@ bool MemberState::in_epoch(const MemberId& from, std::span<const uint8_t> body, 
 
 bool MemberState::handle(TimeUs now, const MemberId& from, wire::Type type, std::span<const uint8_t> body) {
     switch (type) {
-        case wire::Type::kHeartbeat:
-            return true;
+        case wire::Type::kHeartbeat: return true;
         case wire::Type::kCalled:
-            return in_epoch<wire::Called>(from, body, [&](plan::Rank rank, const auto& m) { return on_called(now, rank, m); });
+            return in_epoch<wire::Called>(
+                from, body, [&](plan::Rank rank, const auto& m) { return on_called(now, rank, m); });
         case wire::Type::kDone:
-            return in_epoch<wire::Done>(from, body, [&](plan::Rank rank, const auto& m) { return on_done(now, rank, m); });
+            return in_epoch<wire::Done>(
+                from, body, [&](plan::Rank rank, const auto& m) { return on_done(now, rank, m); });
         case wire::Type::kCredit:
-            return in_epoch<wire::Credit>(from, body, [&](plan::Rank rank, const auto& m) { return on_credit(rank, m); });
+            return in_epoch<wire::Credit>(from, body,
+                                          [&](plan::Rank rank, const auto& m) { return on_credit(rank, m); });
         case wire::Type::kMismatch:
-            return in_epoch<wire::Mismatch>(from, body, [&](plan::Rank, const auto& m) { return on_mismatch(now, m); });
+            return in_epoch<wire::Mismatch>(from, body,
+                                            [&](plan::Rank, const auto& m) { return on_mismatch(now, m); });
         case wire::Type::kOffer:
-            return in_epoch<wire::Offer>(from, body, [&](plan::Rank rank, const auto& m) { return on_offer(now, rank, m); });
+            return in_epoch<wire::Offer>(
+                from, body, [&](plan::Rank rank, const auto& m) { return on_offer(now, rank, m); });
         case wire::Type::kPull:
-            return in_epoch<wire::Pull>(from, body, [&](plan::Rank rank, const auto& m) { return on_pull(rank, m); });
+            return in_epoch<wire::Pull>(from, body,
+                                        [&](plan::Rank rank, const auto& m) { return on_pull(rank, m); });
         case wire::Type::kRelay:
-            return in_epoch<wire::Relay>(from, body, [&](plan::Rank, const auto& m) { return on_relay(now, from, m); });
+            return in_epoch<wire::Relay>(from, body,
+                                         [&](plan::Rank, const auto& m) { return on_relay(now, from, m); });
         default:
             log(LogLevel::kWarn, "a frame of a type that peers do not send, from " + who(from));
             return false;
@@ -68,14 +75,17 @@ Op* MemberState::find_op(const wire::OpKey& key, bool* violation) {
     *violation = false;
     if (const auto at = ops_.find(key); at != ops_.end()) return at->second.get();
     const auto kind = static_cast<uint8_t>(key.kind);
-    const bool known_kind = kind >= 1 && kind <= wire::kOpKindLast && (key.kind == wire::OpKind::kReduce || key.tag == 0);
+    const bool known_kind =
+        kind >= 1 && kind <= wire::kOpKindLast && (key.kind == wire::OpKind::kReduce || key.tag == 0);
     const auto tag = tags_.find({key.kind, key.tag});
     const uint64_t calls = tag == tags_.end() ? 0 : tag->second.calls;
     if (known_kind && (key.sequence <= calls || tombstones_.count(key) != 0)) return nullptr;
-    // Others can be ahead by the call that is open here, by what was reported here but not called yet, and by one more.
+    // Others can be ahead by the call that is open here, by what was reported here but not called yet, and by
+    // one more.
     uint64_t reported = 0;
     for (auto grave = tombstones_.lower_bound({key.kind, key.tag, 0});
-         grave != tombstones_.end() && grave->first.kind == key.kind && grave->first.tag == key.tag; ++grave) {
+         grave != tombstones_.end() && grave->first.kind == key.kind && grave->first.tag == key.tag;
+         ++grave) {
         ++reported;
     }
     if (!known_kind || key.sequence > calls + reported + 2 || ops_.size() >= wire::kOpsMax) {
@@ -141,7 +151,8 @@ bool MemberState::on_credit(plan::Rank from, const wire::Credit& message) {
     return true;
 }
 
-bool MemberState::descriptors_differ(TimeUs now, Op& op, const MemberId& member, const wire::Descriptor& theirs) {
+bool MemberState::descriptors_differ(TimeUs now, Op& op, const MemberId& member,
+                                     const wire::Descriptor& theirs) {
     if (!op.called) {
         if (!op.heard) op.heard = {member, theirs};
         return false;
@@ -169,8 +180,10 @@ bool MemberState::on_mismatch(TimeUs now, const wire::Mismatch& message) {
     bool impossible = false;
     Op* op = find_op(message.key, &impossible);
     if (op == nullptr) return !impossible;
-    const Status status{Code::MISMATCH, message.key.text() + ": descriptors differ: " + who(message.first_member) + " called it with " +
-                                            message.first.text() + ", " + who(message.second_member) + " with " + message.second.text()};
+    const Status status{Code::MISMATCH, message.key.text() +
+                                            ": descriptors differ: " + who(message.first_member) +
+                                            " called it with " + message.first.text() + ", " +
+                                            who(message.second_member) + " with " + message.second.text()};
     log(LogLevel::kError, status.text());
     if (op->called) {
         end(now, *op, status);
@@ -188,7 +201,8 @@ bool MemberState::on_offer(TimeUs now, plan::Rank from, const wire::Offer& messa
     Op* op = find_op(message.key, &impossible);
     if (op == nullptr) return !impossible;
     if (!op->called) {
-        const bool repeated = std::any_of(op->early_offers.begin(), op->early_offers.end(), [&](const auto& o) { return o.first == from; });
+        const bool repeated = std::any_of(op->early_offers.begin(), op->early_offers.end(),
+                                          [&](const auto& o) { return o.first == from; });
         if (!repeated) op->early_offers.emplace_back(from, message);
         return true;
     }
@@ -202,7 +216,8 @@ bool MemberState::on_pull(plan::Rank from, const wire::Pull& message) {
     if (at == ops_.end()) return true;
     Op& op = *at->second;
     if (!op.called || !op.shared || !op.shared->pulled(from, message)) {
-        log(LogLevel::kWarn, who(members_[from]) + " pulled a part of the shared state that cannot be served");
+        log(LogLevel::kWarn,
+            who(members_[from]) + " pulled a part of the shared state that cannot be served");
         return false;
     }
     for (plan::Rank rank : op.shared->woken()) announce(op, rank);

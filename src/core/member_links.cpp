@@ -1,8 +1,8 @@
 // Links to other members: who opens them, what their loss means, and that silence is noticed.
 //
-// In a list of members the later one opens the link. Outside an epoch change the loss of a link is a suspicion, told to
-// the coordinator and repeated as long as it stands; during one it is part of the state of links that each proposed
-// member reports until both ends of every pair agree.
+// In a list of members the later one opens the link. Outside an epoch change the loss of a link is a
+// suspicion, told to the coordinator and repeated as long as it stands; during one it is part of the state of
+// links that each proposed member reports until both ends of every pair agree.
 #include <algorithm>
 
 #include "core/member_state.h"
@@ -79,7 +79,8 @@ void MemberState::connect_failed(TimeUs, const MemberId& peer, const std::string
 wire::HelloAck MemberState::judge_hello(const wire::Hello& hello) const {
     wire::HelloAck ack;
     if (hello.version != wire::kProtocolVersion) {
-        ack.reason = "protocol version " + std::to_string(hello.version) + ", this member speaks " + std::to_string(wire::kProtocolVersion);
+        ack.reason = "protocol version " + std::to_string(hello.version) + ", this member speaks " +
+                     std::to_string(wire::kProtocolVersion);
         return ack;
     }
     if (hello.to != config_.id) {
@@ -93,7 +94,8 @@ wire::HelloAck MemberState::judge_hello(const wire::Hello& hello) const {
     const auto in = [&](const std::vector<wire::Peer>& list) {
         return std::any_of(list.begin(), list.end(), [&](const wire::Peer& p) { return p.id == hello.from; });
     };
-    const bool known = expected_.count(hello.from) != 0 || in(peers_) || (proposal_ && in(proposal_->members));
+    const bool known =
+        expected_.count(hello.from) != 0 || in(peers_) || (proposal_ && in(proposal_->members));
     if (!known || run_.is_zero() || hello.run != run_) {
         ack.retry = true;
         ack.reason = "not expected here yet";
@@ -111,7 +113,8 @@ void MemberState::suspect(TimeUs, const MemberId& peer, bool closed, const std::
     message.closed = closed;
     message.reason = why;
     for (const wire::Suspect& standing : suspicions_) {
-        if (standing.peer == peer && standing.incarnation == message.incarnation && standing.closed == closed) return;
+        if (standing.peer == peer && standing.incarnation == message.incarnation && standing.closed == closed)
+            return;
     }
     log(LogLevel::kInfo, "lost the link to " + who(peer) + ": " + why);
     suspicions_.push_back(message);
@@ -172,7 +175,8 @@ void MemberState::close_strangers() {
 }
 
 void MemberState::tick(TimeUs now) {
-    // After a pause of this process (a stopped job, a suspended machine) all clocks start again: the others' silence is ours.
+    // After a pause of this process (a stopped job, a suspended machine) all clocks start again: the others'
+    // silence is ours.
     const TimeUs late = now - last_tick_;
     if (last_tick_ > 0 && late > config_.timeouts.liveness / 2 + config_.timeouts.heartbeat) {
         for (auto& [id, link] : links_) link.heard = now;
@@ -198,7 +202,8 @@ void MemberState::tick_links(TimeUs now) {
             outbox_.push_back(std::move(action));
         }
         if (now - link.heard > config_.timeouts.liveness && rank_of(id) && !proposal_ && !leaving_) {
-            suspect(now, id, false, "nothing was heard for " + std::to_string((now - link.heard) / kMillisecond) + " ms");
+            suspect(now, id, false,
+                    "nothing was heard for " + std::to_string((now - link.heard) / kMillisecond) + " ms");
         }
     }
 }
@@ -212,7 +217,8 @@ void MemberState::tick_coordinator(TimeUs now) {
         if (now - coordinator_heard_ > config_.timeouts.liveness) {
             Action action{Action::Kind::kCloseCoordinator};
             action.reconnect = admitted_;
-            action.text = "the coordinator was silent for " + std::to_string((now - coordinator_heard_) / kMillisecond) + " ms";
+            action.text = "the coordinator was silent for " +
+                          std::to_string((now - coordinator_heard_) / kMillisecond) + " ms";
             outbox_.push_back(action);
             coordinator_down(now, action.text);
         }
@@ -221,22 +227,28 @@ void MemberState::tick_coordinator(TimeUs now) {
         depart();
         return;
     }
-    if (coordinator_up_ || !admitted_ || !fate_.ok() || now - coordinator_lost_ <= config_.timeouts.recovery) return;
+    if (coordinator_up_ || !admitted_ || !fate_.ok() || now - coordinator_lost_ <= config_.timeouts.recovery)
+        return;
     if (vote_) end_vote({Code::UPDATE_TOPOLOGY_FAILED, "the coordinator cannot be reached"});
-    const bool cancels = std::any_of(ops_.begin(), ops_.end(), [](const auto& entry) { return entry.second->cancel; });
+    const bool cancels =
+        std::any_of(ops_.begin(), ops_.end(), [](const auto& entry) { return entry.second->cancel; });
     if (frozen_ || !suspicions_.empty() || cancels) {
-        set_fate(now, {Code::EVICTED, "a change of the epoch is needed and the coordinator cannot be reached; the outcome of operations in flight is unknown"});
+        set_fate(now, {Code::EVICTED,
+                       "a change of the epoch is needed and the coordinator cannot be reached; the outcome "
+                       "of operations in flight is unknown"});
     }
 }
 
 void MemberState::tick_ops(TimeUs now) {
     for (auto& [key, op] : ops_) {
         if (!op->called) continue;
-        if (config_.timeouts.operation > 0 && now - op->started > config_.timeouts.operation && !op->cancel) cancel_op(now, *op);
+        if (config_.timeouts.operation > 0 && now - op->started > config_.timeouts.operation && !op->cancel)
+            cancel_op(now, *op);
         if (now >= op->warn_at) warn_slow(now, *op);
     }
     if (frozen_ && coordinator_up_ && now - frozen_since_ > config_.timeouts.slow_warning) {
-        log(LogLevel::kWarn, "an epoch change has been under way for " + std::to_string((now - frozen_since_) / kSecond) + " s");
+        log(LogLevel::kWarn, "an epoch change has been under way for " +
+                                 std::to_string((now - frozen_since_) / kSecond) + " s");
         frozen_since_ = now;
     }
 }
@@ -246,13 +258,15 @@ void MemberState::warn_slow(TimeUs now, Op& op) {
     op.warn_interval *= 2;
     op.warn_at = now + op.warn_interval;
     if (!logs(LogLevel::kWarn)) return;
-    std::string text = op.key.text() + " has been going on for " + std::to_string((now - op.started) / kSecond) + " s; ";
+    std::string text =
+        op.key.text() + " has been going on for " + std::to_string((now - op.started) / kSecond) + " s; ";
     std::string missing;
     for (plan::Rank r = 0; r < members_.size(); ++r) {
         if (r == rank_ || op.remote_called[r]) continue;
         missing += (missing.empty() ? "" : ", ") + who(members_[r]);
     }
-    log(LogLevel::kWarn, text + (missing.empty() ? "all have called it" : "nothing heard of it from " + missing));
+    log(LogLevel::kWarn,
+        text + (missing.empty() ? "all have called it" : "nothing heard of it from " + missing));
 }
 
 }  // namespace pccl::core

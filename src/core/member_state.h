@@ -7,8 +7,9 @@
 //   member_links.cpp        links, suspicions, liveness
 //   member_coordinator.cpp  registration, votes, fate
 //   member_epoch.cpp        freeze and install
-// Invariants: an operation is in `ops_` from when it was first heard of or called until its end; `frozen_` means that no
-// operation makes a transition; ranks are positions in `members_`, which only an Install changes.
+// Invariants: an operation is in `ops_` from when it was first heard of or called until its end; `frozen_`
+// means that no operation makes a transition; ranks are positions in `members_`, which only an Install
+// changes.
 #pragma once
 
 #include <deque>
@@ -51,7 +52,8 @@ struct Op {
     std::vector<bool> remote_called;
     size_t remote_called_count = 0;
     std::vector<std::vector<bool>> done;  ///< by barrier round, then rank
-    std::optional<std::pair<MemberId, wire::Descriptor>> heard;  ///< somebody's descriptor, to compare with ours
+    std::optional<std::pair<MemberId, wire::Descriptor>>
+        heard;  ///< somebody's descriptor, to compare with ours
     std::vector<EarlyData> early;
     std::vector<std::pair<plan::Rank, wire::Offer>> early_offers;
 
@@ -70,8 +72,8 @@ struct Op {
 
 /// Calls of one (kind, tag).
 struct TagState {
-    uint64_t calls = 0;  ///< sequence number of the last call
-    Ticket busy = 0;     ///< not forgotten yet
+    uint64_t calls = 0;                  ///< sequence number of the last call
+    Ticket busy = 0;                     ///< not forgotten yet
     std::optional<wire::OpRecord> last;  ///< the last end that no applied Install covers
 };
 
@@ -153,7 +155,9 @@ class MemberState {
     void begin_reduce(TimeUs now, const ReduceCall& call, Ticket ticket);
     void begin_query(TimeUs now, Ticket ticket);
     void begin_sync(TimeUs now, SyncCall call, Ticket ticket);
-    Op* begin_op(TimeUs now, wire::OpKind kind, uint64_t tag, Ticket ticket, const wire::Descriptor& descriptor);
+    Op* begin_op(TimeUs now, wire::OpKind kind, uint64_t tag, Ticket ticket,
+                 const wire::Descriptor& descriptor);
+    bool reported_already(uint64_t tag) const;
     bool tag_free(wire::OpKind kind, uint64_t tag) const;
     wire::Descriptor describe_reduce(const ReduceCall& call) const;
     Ticket new_ticket(wire::OpKind kind, uint64_t tag);
@@ -199,7 +203,8 @@ class MemberState {
     bool on_relay(TimeUs now, const MemberId& from, const wire::Relay& message);
     template <class Message, class Handler>
     bool in_epoch(const MemberId& from, std::span<const uint8_t> body, Handler handler);
-    /// The open operation of that name, made if it was not heard of. Null: it ended, or with `violation` it cannot exist.
+    /// The open operation of that name, made if it was not heard of. Null: it ended, or with `violation` it
+    /// cannot exist.
     Op* find_op(const wire::OpKey& key, bool* violation);
     bool descriptors_differ(TimeUs now, Op& op, const MemberId& member, const wire::Descriptor& theirs);
     void raise_mismatch(TimeUs now, Op& op, const MemberId& member, const wire::Descriptor& theirs);

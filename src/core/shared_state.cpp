@@ -31,7 +31,10 @@ uint64_t SharedState::Range::chunks_all() const {
 }
 
 SharedState::SharedState(SyncCall call, uint64_t next_revision, bool first_sync, bool adopt_highest)
-    : call_(std::move(call)), first_sync_(first_sync), adopt_highest_(adopt_highest), received_(call_.tensors.size(), false) {
+    : call_(std::move(call)),
+      first_sync_(first_sync),
+      adopt_highest_(adopt_highest),
+      received_(call_.tensors.size(), false) {
     std::string keys;
     std::vector<uint8_t> compared;
     own_table_.resize(call_.tensors.size() * kHashBytes);
@@ -42,8 +45,8 @@ SharedState::SharedState(SyncCall call, uint64_t next_revision, bool first_sync,
         put_u64(entry + 8, tensor.hash.high);
         if (!tensor.allow_inequality) compared.insert(compared.end(), entry, entry + kHashBytes);
         // Lengths are part of the text, so that two lists of names never read the same.
-        keys += std::to_string(tensor.name.size()) + ":" + tensor.name + ":" + std::to_string(tensor.count) + ":" +
-                std::to_string(static_cast<int>(tensor.dtype)) + (tensor.allow_inequality ? "?" : "!");
+        keys += std::to_string(tensor.name.size()) + ":" + tensor.name + ":" + std::to_string(tensor.count) +
+                ":" + std::to_string(static_cast<int>(tensor.dtype)) + (tensor.allow_inequality ? "?" : "!");
     }
     offer_.revision = call_.revision;
     offer_.next_revision = next_revision;
@@ -70,10 +73,12 @@ void SharedState::enter_epoch(const plan::Topology& topology, Rank rank) {
 }
 
 bool SharedState::offered(Rank from, const wire::Offer& offer) {
-    if (from >= offers_.size() || offer.strategy > static_cast<uint8_t>(SyncStrategy::kSendOnly)) return false;
+    if (from >= offers_.size() || offer.strategy > static_cast<uint8_t>(SyncStrategy::kSendOnly))
+        return false;
     if (offers_[from].has_value()) return true;
     offers_[from] = offer;
-    if (std::all_of(offers_.begin(), offers_.end(), [](const auto& o) { return o.has_value(); })) hold_election();
+    if (std::all_of(offers_.begin(), offers_.end(), [](const auto& o) { return o.has_value(); }))
+        hold_election();
     return true;
 }
 
@@ -81,9 +86,11 @@ void SharedState::hold_election() {
     std::vector<wire::Offer> offers;
     for (const auto& offer : offers_) offers.push_back(*offer);
     election_ = elect(offers, adopt_highest_);
-    if (complete_ || !election_->failure.empty() || election_->roles[rank_] == Election::Role::kEvicted) return;
+    if (complete_ || !election_->failure.empty() || election_->roles[rank_] == Election::Role::kEvicted)
+        return;
     const bool differs = offer_.tainted || offer_.content != offers_[election_->holders.front()]->content;
-    fetching_ = election_->roles[rank_] == Election::Role::kFollower && (differs || first_sync_) && !call_.tensors.empty();
+    fetching_ = election_->roles[rank_] == Election::Role::kFollower && (differs || first_sync_) &&
+                !call_.tensors.empty();
     if (!fetching_) {
         become_complete();
         return;
@@ -96,7 +103,8 @@ void SharedState::hold_election() {
     for (size_t i = 0; i < ranges_.size(); ++i) ranges_[i].source = sources_[(i + rank_) % sources_.size()];
 }
 
-// Holders without a link to this member cannot serve it; then somebody linked to everybody does, once it has the content.
+// Holders without a link to this member cannot serve it; then somebody linked to everybody does, once it has
+// the content.
 void SharedState::choose_sources() {
     sources_.clear();
     for (Rank holder : election_->holders) {
@@ -137,15 +145,19 @@ std::vector<SharedState::Request> SharedState::take_requests() {
 }
 
 bool SharedState::pulled(Rank from, const wire::Pull& pull) {
-    if (from >= serving_.size() || pull.object > call_.tensors.size() || serving_[from].size() >= kServingMax) return false;
+    if (from >= serving_.size() || pull.object > call_.tensors.size() || serving_[from].size() >= kServingMax)
+        return false;
     const uint64_t size = object_bytes(pull.object);
-    if (pull.bytes == 0 || pull.bytes > kRangeBytes || pull.offset > size || pull.bytes > size - pull.offset) return false;
+    if (pull.bytes == 0 || pull.bytes > kRangeBytes || pull.offset > size || pull.bytes > size - pull.offset)
+        return false;
     serving_[from].push_back({pull.object, pull.offset, pull.bytes});
     if (complete_) woken_.push_back(from);
     return true;
 }
 
-bool SharedState::has_data(Rank to) const { return complete_ && to < serving_.size() && !serving_[to].empty(); }
+bool SharedState::has_data(Rank to) const {
+    return complete_ && to < serving_.size() && !serving_[to].empty();
+}
 
 bool SharedState::next(Rank to, Out& out) {
     if (!has_data(to)) return false;
@@ -200,7 +212,8 @@ void SharedState::landed(Rank from, const wire::Data& header, uint32_t bytes) {
 void SharedState::table_arrived() {
     table_done_ = true;
     for (size_t i = 0; i < call_.tensors.size(); ++i) {
-        const bool differs = std::memcmp(table_.data() + i * kHashBytes, own_table_.data() + i * kHashBytes, kHashBytes) != 0;
+        const bool differs =
+            std::memcmp(table_.data() + i * kHashBytes, own_table_.data() + i * kHashBytes, kHashBytes) != 0;
         const bool wanted = call_.tensors[i].allow_inequality ? first_sync_ && differs : differs;
         if (wanted && call_.tensors[i].bytes() > 0) want(static_cast<uint32_t>(i + 1));
     }

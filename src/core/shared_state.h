@@ -1,8 +1,9 @@
-// One synchronisation of a shared state at one member: offers to all, the election, pulls, then the commit barrier.
+// One synchronisation of a shared state at one member: offers to all, the election, pulls, then the commit
+// barrier.
 //
-// A follower first pulls a holder's table of hashes, compares it with its own, and pulls the tensors that differ, spread
-// over all holders in ranges, straight into the caller's memory. A reception is undone by nothing: after an abort the
-// content is undefined, and the result says so.
+// A follower first pulls a holder's table of hashes, compares it with its own, and pulls the tensors that
+// differ, spread over all holders in ranges, straight into the caller's memory. A reception is undone by
+// nothing: after an abort the content is undefined, and the result says so.
 //
 // Guarded by the owner of the member. Spans given out stay valid until enter_epoch or destruction.
 #pragma once
@@ -37,8 +38,8 @@ class SharedState {
     /// This member's offer, without epoch and key; the same for the whole call.
     const wire::Offer& offer() const { return offer_; }
 
-    /// Starts in an epoch: offers are exchanged anew (they do not change, so the outcome does not either), and ranges that
-    /// did not arrive are pulled anew.
+    /// Starts in an epoch: offers are exchanged anew (they do not change, so the outcome does not either),
+    /// and ranges that did not arrive are pulled anew.
     void enter_epoch(const plan::Topology& topology, plan::Rank rank);
     /// False: invalid. After the last offer the election is held.
     bool offered(plan::Rank from, const wire::Offer& offer);

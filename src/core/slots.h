@@ -1,5 +1,6 @@
-// Buffers for data that cannot land in its final place yet: operands to be folded, and data of operations that were not
-// called yet. Bounded by the credits that peers get, never by what a peer claims. Also the cache of undo buffers.
+// Buffers for data that cannot land in its final place yet: operands to be folded, and data of operations
+// that were not called yet. Bounded by the credits that peers get, never by what a peer claims. Also the
+// cache of undo buffers.
 //
 // Guarded by the owner of the member, like everything in the core.
 #pragma once
@@ -11,8 +12,8 @@
 
 namespace pccl::core {
 
-/// Hands out 64-byte aligned buffers in power-of-two classes and keeps a bounded number of free ones, so that no chunk
-/// costs an allocation.
+/// Hands out 64-byte aligned buffers in power-of-two classes and keeps a bounded number of free ones, so that
+/// no chunk costs an allocation.
 class SlotPool {
    public:
     SlotPool() = default;
@@ -34,8 +35,8 @@ class SlotPool {
     size_t bytes_free_ = 0;
 };
 
-/// Copies of in-place operands, S bytes each. The last one given back is kept when it is not too large, because fresh
-/// pages cost about as much as the copy itself.
+/// Copies of in-place operands, S bytes each. The last one given back is kept when it is not too large,
+/// because fresh pages cost about as much as the copy itself.
 class UndoCache {
    public:
     UndoCache() = default;

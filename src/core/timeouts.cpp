@@ -21,7 +21,8 @@ std::vector<std::string> Timeouts::inconsistencies() const {
     if (heartbeat * 2 > liveness) out.push_back("heartbeat should be at most half of the liveness time-out");
     if (freeze < liveness) out.push_back("the freeze time-out should not be below the liveness time-out");
     if (recovery < liveness) out.push_back("the recovery time-out should not be below the liveness time-out");
-    if (backoff_cap * 2 > recovery) out.push_back("the back-off cap should be at most half of the recovery time-out");
+    if (backoff_cap * 2 > recovery)
+        out.push_back("the back-off cap should be at most half of the recovery time-out");
     return out;
 }
 

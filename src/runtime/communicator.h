@@ -1,9 +1,10 @@
 // One membership of a run: drives a core::Member with a libuv loop on a thread of its own.
 //
-// Threads: every public function may be called from any thread. The progress lock guards the member and all lanes; it is
-// held by the loop thread inside its callbacks and by callers for the length of a call, never while either sleeps. A
-// caller writes its first frames itself; only what a socket does not take at once is left to the loop. Log callbacks
-// never run under the lock. The loop thread starts with connect() and ends with the destructor.
+// Threads: every public function may be called from any thread. The progress lock guards the member and all
+// lanes; it is held by the loop thread inside its callbacks and by callers for the length of a call, never
+// while either sleeps. A caller writes its first frames itself; only what a socket does not take at once is
+// left to the loop. Log callbacks never run under the lock. The loop thread starts with connect() and ends
+// with the destructor.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,7 @@ struct CommunicatorOptions {
     uint32_t lanes = 0;  ///< per neighbour; 0: choose
     std::string bind_address;
     int port_first = 48149, port_last = 65535;  ///< port_first 0: any free port
-    std::string advertise;                      ///< host or host:port; empty: the addresses of the chosen interfaces
+    std::string advertise;  ///< host or host:port; empty: the addresses of the chosen interfaces
     std::string interface_filter;
     plan::Kind plan = plan::Kind::kAuto;
     uint32_t segment_bytes = 0;  ///< 0: default
@@ -49,8 +50,9 @@ class Communicator {
 
     /// Returns when the operation is queued. Buffers belong to the library until wait() returned its result.
     Status all_reduce_async(const core::ReduceCall& call, core::Ticket* ticket);
-    /// kNever: without limit. Code::TIMEOUT: the operation goes on and the ticket stays valid. Otherwise `result` is
-    /// filled, the ticket is forgotten, and the returned status is the operation's. An unknown ticket is INVALID_ARGUMENT.
+    /// kNever: without limit. Code::TIMEOUT: the operation goes on and the ticket stays valid. Otherwise
+    /// `result` is filled, the ticket is forgotten, and the returned status is the operation's. An unknown
+    /// ticket is INVALID_ARGUMENT.
     Status wait(core::Ticket ticket, TimeUs timeout, core::CallResult* result);
     /// Whether wait() would return at once.
     Status test(core::Ticket ticket, bool* done);
@@ -59,8 +61,8 @@ class Communicator {
     Status peers_pending(bool* pending);
     Status update_topology();
     Status optimize_topology();
-    /// Computes hashes on the calling thread, then synchronises, again after a death, until it succeeds or fails for good.
-    /// `tensors` hashes need not be filled. On success `result->revision` is the group's.
+    /// Computes hashes on the calling thread, then synchronises, again after a death, until it succeeds or
+    /// fails for good. `tensors` hashes need not be filled. On success `result->revision` is the group's.
     Status synchronize(core::SyncCall call, core::CallResult* result);
 
     /// Tickets of all_reduce_async whose result was not fetched.

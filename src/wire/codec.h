@@ -1,9 +1,10 @@
 // Bounds-checked little-endian encoding of message bodies.
 //
-// A message is a struct with a `visit(v)` that names its fields once; the same visit encodes and decodes. A body is the
-// fixed fields in order, then tagged extension fields (u16 tag, u32 bytes, value). A decoder skips extensions that it does
-// not know, unless the tag has kRequiredBit, which refuses the message. Every count is checked against the bytes that
-// are really there before anything is allocated. Pure functions on spans; any thread.
+// A message is a struct with a `visit(v)` that names its fields once; the same visit encodes and decodes. A
+// body is the fixed fields in order, then tagged extension fields (u16 tag, u32 bytes, value). A decoder
+// skips extensions that it does not know, unless the tag has kRequiredBit, which refuses the message. Every
+// count is checked against the bytes that are really there before anything is allocated. Pure functions on
+// spans; any thread.
 #pragma once
 
 #include <cstddef>
@@ -34,10 +35,7 @@ class Encoder {
     void operator()(const bool& value) { number(static_cast<uint8_t>(value)); }
     void operator()(const Id128& id) { out_.insert(out_.end(), id.data.begin(), id.data.end()); }
     template <class T>
-        requires(std::is_integral_v<T> || std::is_enum_v<T>)
-    void operator()(const T& value) {
-        number(value);
-    }
+    requires(std::is_integral_v<T> || std::is_enum_v<T>) void operator()(const T& value) { number(value); }
     /// Long texts are cut; they are for people.
     void text(const std::string& value) {
         const size_t bytes = value.size() < kTextBytesMax ? value.size() : kTextBytesMax;
@@ -55,7 +53,7 @@ class Encoder {
     }
     template <class T>
     void item(const T& value) {
-        if constexpr (requires(T& t) { t.visit(*this); }) {
+        if constexpr (requires(T & t) { t.visit(*this); }) {
             const_cast<T&>(value).visit(*this);
         } else {
             (*this)(value);
@@ -102,10 +100,7 @@ class Decoder {
         at_ += id.data.size();
     }
     template <class T>
-        requires(std::is_integral_v<T> || std::is_enum_v<T>)
-    void operator()(T& value) {
-        number(value);
-    }
+    requires(std::is_integral_v<T> || std::is_enum_v<T>) void operator()(T& value) { number(value); }
     void text(std::string& value) {
         const size_t bytes = count(1, kTextBytesMax);
         value.assign(reinterpret_cast<const char*>(in_.data()) + at_, bytes);
@@ -113,7 +108,8 @@ class Decoder {
     }
     void bytes(std::vector<uint8_t>& value, size_t bytes_max) {
         const size_t n = count(1, bytes_max);
-        value.assign(in_.begin() + static_cast<std::ptrdiff_t>(at_), in_.begin() + static_cast<std::ptrdiff_t>(at_ + n));
+        value.assign(in_.begin() + static_cast<std::ptrdiff_t>(at_),
+                     in_.begin() + static_cast<std::ptrdiff_t>(at_ + n));
         at_ += n;
     }
     /// The vector grows item by item, so a claimed count allocates nothing that the bytes do not back.
@@ -125,7 +121,7 @@ class Decoder {
     }
     template <class T>
     void item(T& value) {
-        if constexpr (requires(T& t) { t.visit(*this); }) {
+        if constexpr (requires(T & t) { t.visit(*this); }) {
             value.visit(*this);
         } else {
             (*this)(value);

@@ -4,8 +4,8 @@
 //   body:               one encoded message of that type
 //   payload:            tensor bytes, only behind a Data body; received straight into their place
 //
-// A connection's first frame is a hello, so that a port scanner, another protocol or another version is told apart before
-// anything else is believed.
+// A connection's first frame is a hello, so that a port scanner, another protocol or another version is told
+// apart before anything else is believed.
 #pragma once
 
 #include <array>

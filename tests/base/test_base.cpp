@@ -13,12 +13,12 @@ TEST_CASE("codes have distinct values, names and texts") {
     std::set<std::string> names, texts;
     std::set<int> values;
     int count = 0;
-#define CHECK_ENTRY(c_name, value, python_name, meaning)       \
-    {                                                          \
-        ++count;                                               \
-        values.insert(value);                                  \
-        names.insert(code_name(static_cast<Code>(value)));     \
-        texts.insert(code_text(static_cast<Code>(value)));     \
+#define CHECK_ENTRY(c_name, value, python_name, meaning)                           \
+    {                                                                              \
+        ++count;                                                                   \
+        values.insert(value);                                                      \
+        names.insert(code_name(static_cast<Code>(value)));                         \
+        texts.insert(code_text(static_cast<Code>(value)));                         \
         REQUIRE(std::string(code_name(static_cast<Code>(value))) == #python_name); \
     }
     PCCL_RESULT_TABLE(CHECK_ENTRY)

@@ -1,5 +1,6 @@
-// A world of members and a coordinator without time or faults of its own: everything that anybody sends arrives at once
-// and in order, until nothing is left to deliver. Tests kill members and links by hand and look at the outcome.
+// A world of members and a coordinator without time or faults of its own: everything that anybody sends
+// arrives at once and in order, until nothing is left to deliver. Tests kill members and links by hand and
+// look at the outcome.
 #pragma once
 
 #include <cstring>
@@ -39,7 +40,8 @@ struct Node {
 
 class World {
    public:
-    explicit World(uint8_t retry_policy = 0, uint32_t segment_bytes = 64) : random_(7), retry_policy_(retry_policy), segment_bytes_(segment_bytes) {
+    explicit World(uint8_t retry_policy = 0, uint32_t segment_bytes = 64)
+        : random_(7), retry_policy_(retry_policy), segment_bytes_(segment_bytes) {
         core::CoordinatorConfig config;
         config.timeouts = core::Timeouts::derive({});
         coordinator = std::make_unique<core::Coordinator>(config, random_, nullptr, now);
@@ -107,7 +109,8 @@ class World {
         const uint64_t incarnation = at->second;
         links.erase(at);
         for (auto [self, other] : {std::pair{a, b}, std::pair{b, a}}) {
-            if (nodes[self]->alive) nodes[self]->member->link_down(now, nodes[other]->id, incarnation, "closed");
+            if (nodes[self]->alive)
+                nodes[self]->member->link_down(now, nodes[other]->id, incarnation, "closed");
         }
     }
 
@@ -148,10 +151,12 @@ class World {
         std::vector<core::CoordinatorAction> actions;
         actions.swap(coordinator->outbox());
         for (auto& action : actions) {
-            if (action.kind == core::CoordinatorAction::Kind::kPersist) coordinator->persisted(now, action.number);
+            if (action.kind == core::CoordinatorAction::Kind::kPersist)
+                coordinator->persisted(now, action.number);
             for (auto& node : nodes) {
                 if (!node->alive || node->connection != action.connection) continue;
-                if (action.kind == core::CoordinatorAction::Kind::kSend) node->member->coordinator_frame(now, action.type, action.body);
+                if (action.kind == core::CoordinatorAction::Kind::kSend)
+                    node->member->coordinator_frame(now, action.type, action.body);
                 if (action.kind == core::CoordinatorAction::Kind::kClose) {
                     node->connection = 0;
                     node->member->coordinator_down(now, action.text);
@@ -170,7 +175,8 @@ class World {
 
     void connect(size_t from, const core::Action& action) {
         const size_t to = index_of(action.peer);
-        if (to == nodes.size() || !reachable(from, to)) return nodes[from]->member->connect_failed(now, action.peer, "refused");
+        if (to == nodes.size() || !reachable(from, to))
+            return nodes[from]->member->connect_failed(now, action.peer, "refused");
         const uint64_t incarnation = ++incarnations_;
         const auto key = std::minmax(from, to);
         links[{key.first, key.second}] = incarnation;
@@ -198,32 +204,30 @@ class World {
         actions.swap(node.member->outbox());
         for (core::Action& action : actions) {
             const size_t to = index_of(action.peer);
-            const bool linked = to < nodes.size() && links.count({std::min(index, to), std::max(index, to)}) != 0;
+            const bool linked =
+                to < nodes.size() && links.count({std::min(index, to), std::max(index, to)}) != 0;
             switch (action.kind) {
                 case core::Action::Kind::kToCoordinator:
-                    if (node.connection != 0) coordinator->frame(now, node.connection, action.type, action.body);
+                    if (node.connection != 0)
+                        coordinator->frame(now, node.connection, action.type, action.body);
                     break;
                 case core::Action::Kind::kToPeer:
-                    if (linked && nodes[to]->alive) nodes[to]->member->peer_frame(now, node.id, action.type, action.body);
+                    if (linked && nodes[to]->alive)
+                        nodes[to]->member->peer_frame(now, node.id, action.type, action.body);
                     break;
                 case core::Action::Kind::kPullData:
                     if (linked && nodes[to]->alive) pull(index, action.peer);
                     break;
-                case core::Action::Kind::kConnect:
-                    connect(index, action);
-                    break;
+                case core::Action::Kind::kConnect: connect(index, action); break;
                 case core::Action::Kind::kCloseLink:
                     if (linked) break_link(index, to);
                     break;
-                case core::Action::Kind::kCompleted:
-                    node.completed.push_back(action.ticket);
-                    break;
+                case core::Action::Kind::kCompleted: node.completed.push_back(action.ticket); break;
                 case core::Action::Kind::kCloseCoordinator:
                     if (node.connection != 0) coordinator->closed(now, node.connection, action.text);
                     node.connection = 0;
                     break;
-                default:
-                    break;
+                default: break;
             }
         }
         return !actions.empty();
@@ -244,7 +248,8 @@ struct Reduction {
     Reduction(size_t count, size_t seed) : in(count), out(count, -1.0f) {
         for (size_t i = 0; i < count; ++i) in[i] = static_cast<float>((i * 7 + seed * 13) % 101);
     }
-    Status start(World& world, size_t index, bool in_place = false, uint64_t tag = 0, RedOp op = RedOp::kSum) {
+    Status start(World& world, size_t index, bool in_place = false, uint64_t tag = 0,
+                 RedOp op = RedOp::kSum) {
         core::ReduceCall call;
         if (in_place) out = in;
         call.send = reinterpret_cast<const uint8_t*>(in_place ? out.data() : in.data());
@@ -254,7 +259,9 @@ struct Reduction {
         call.op = op;
         return world.nodes[index]->member->all_reduce(world.now, call, &ticket);
     }
-    const core::CallResult* result(World& world, size_t index) const { return world.nodes[index]->member->result(ticket); }
+    const core::CallResult* result(World& world, size_t index) const {
+        return world.nodes[index]->member->result(ticket);
+    }
 };
 
 }  // namespace pccl::test

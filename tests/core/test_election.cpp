@@ -9,7 +9,8 @@ using Role = Election::Role;
 
 namespace {
 
-wire::Offer offer(uint64_t revision, uint64_t content, SyncStrategy strategy = SyncStrategy::kEnforcePopular, uint64_t next = 0, uint64_t keys = 1) {
+wire::Offer offer(uint64_t revision, uint64_t content, SyncStrategy strategy = SyncStrategy::kEnforcePopular,
+                  uint64_t next = 0, uint64_t keys = 1) {
     wire::Offer out;
     out.revision = revision;
     out.next_revision = next;
@@ -34,7 +35,8 @@ TEST_CASE("the content that most hold wins; a tie goes to the lowest rank") {
 }
 
 TEST_CASE("revisions: below the expected one follows, above it is evicted") {
-    const Election out = elect({offer(4, 1, kEnforce, 5), offer(5, 2, kEnforce, 5), offer(6, 3, kEnforce, 5)}, true);
+    const Election out =
+        elect({offer(4, 1, kEnforce, 5), offer(5, 2, kEnforce, 5), offer(6, 3, kEnforce, 5)}, true);
     REQUIRE(out.revision == 5);
     REQUIRE(out.roles == std::vector<Role>{Role::kFollower, Role::kHolder, Role::kEvicted});
 }

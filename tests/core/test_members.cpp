@@ -1,4 +1,5 @@
-// The membership and commit machine without time or faults of its own: joining, reducing, losing members and links.
+// The membership and commit machine without time or faults of its own: joining, reducing, losing members and
+// links.
 #include <catch2/catch.hpp>
 
 #include "harness.h"
@@ -162,7 +163,8 @@ TEST_CASE("pending queries answer the same everywhere") {
     world.grow(3);
     world.add();
     std::vector<core::Ticket> tickets(3);
-    for (size_t i = 0; i < 3; ++i) REQUIRE(world.nodes[i]->member->peers_pending(world.now, &tickets[i]).ok());
+    for (size_t i = 0; i < 3; ++i)
+        REQUIRE(world.nodes[i]->member->peers_pending(world.now, &tickets[i]).ok());
     world.settle();
     for (size_t i = 0; i < 3; ++i) REQUIRE(world.nodes[i]->member->result(tickets[i])->peers_pending);
 }

@@ -42,7 +42,8 @@ State filled(uint8_t value, std::vector<size_t> sizes) {
 
 void sync(World& world, std::vector<State>& states) {
     for (size_t i = 0; i < states.size(); ++i) {
-        if (world.nodes[i]->alive) REQUIRE(world.nodes[i]->member->synchronize(world.now, states[i].call(), &states[i].ticket).ok());
+        if (world.nodes[i]->alive)
+            REQUIRE(world.nodes[i]->member->synchronize(world.now, states[i].call(), &states[i].ticket).ok());
     }
     world.settle();
 }
@@ -58,7 +59,8 @@ const core::CallResult& result(World& world, std::vector<State>& states, size_t 
 TEST_CASE("the minority fetches exactly what differs") {
     World world;
     world.grow(3);
-    std::vector<State> states{filled(1, {10, 5 << 20, 0}), filled(1, {10, 5 << 20, 0}), filled(1, {10, 5 << 20, 0})};
+    std::vector<State> states{filled(1, {10, 5 << 20, 0}), filled(1, {10, 5 << 20, 0}),
+                              filled(1, {10, 5 << 20, 0})};
     states[2].tensors[1].assign(5 << 20, 9);
     sync(world, states);
     for (size_t i = 0; i < 3; ++i) REQUIRE(result(world, states, i).status.text() == "");

@@ -129,14 +129,10 @@ template <class T>
 T reference_integer(T a, T b, RedOp op) {
     switch (op) {
         case RedOp::kSum:
-        case RedOp::kAvg:
-            return static_cast<T>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
-        case RedOp::kProd:
-            return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
-        case RedOp::kMax:
-            return a > b ? a : b;
-        case RedOp::kMin:
-            return a < b ? a : b;
+        case RedOp::kAvg: return static_cast<T>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+        case RedOp::kProd: return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+        case RedOp::kMax: return a > b ? a : b;
+        case RedOp::kMin: return a < b ? a : b;
     }
     return 0;
 }
@@ -151,28 +147,18 @@ inline uint16_t reference_half(uint16_t a, uint16_t b, HalfFormat format, RedOp 
 template <class Function>
 void with_type(DataType type, Function function) {
     switch (type) {
-        case DataType::kUint8:
-            return function(uint8_t{});
-        case DataType::kInt8:
-            return function(int8_t{});
-        case DataType::kInt16:
-            return function(int16_t{});
+        case DataType::kUint8: return function(uint8_t{});
+        case DataType::kInt8: return function(int8_t{});
+        case DataType::kInt16: return function(int16_t{});
         case DataType::kUint16:
         case DataType::kFloat16:
-        case DataType::kBFloat16:
-            return function(uint16_t{});
-        case DataType::kUint32:
-            return function(uint32_t{});
-        case DataType::kInt32:
-            return function(int32_t{});
-        case DataType::kUint64:
-            return function(uint64_t{});
-        case DataType::kInt64:
-            return function(int64_t{});
-        case DataType::kFloat:
-            return function(float{});
-        case DataType::kDouble:
-            return function(double{});
+        case DataType::kBFloat16: return function(uint16_t{});
+        case DataType::kUint32: return function(uint32_t{});
+        case DataType::kInt32: return function(int32_t{});
+        case DataType::kUint64: return function(uint64_t{});
+        case DataType::kInt64: return function(int64_t{});
+        case DataType::kFloat: return function(float{});
+        case DataType::kDouble: return function(double{});
     }
 }
 

@@ -13,7 +13,7 @@ namespace {
 using namespace pccl;
 using namespace pccl::test;
 
-constexpr uint32_t kDivisors[] = {1,   2,   3,   4,   5,   7,    8,    10,    64,    100,
+constexpr uint32_t kDivisors[] = {1,   2,   3,   4,   5,   7,    8,    10,    49,    64,   100,
                                   127, 128, 200, 255, 256, 1000, 4095, 32767, 65534, 65535};
 
 template <class T>

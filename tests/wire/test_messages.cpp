@@ -1,4 +1,5 @@
-// Encoding: every message survives a round trip, and no bytes whatever make a decoder read or allocate beyond them.
+// Encoding: every message survives a round trip, and no bytes whatever make a decoder read or allocate beyond
+// them.
 #include <catch2/catch.hpp>
 #include <random>
 
@@ -43,10 +44,14 @@ void survive(const std::vector<uint8_t>& bytes) {
 }
 
 void survive_all(const std::vector<uint8_t>& bytes) {
-    survive<Hello>(bytes), survive<HelloAck>(bytes), survive<Data>(bytes), survive<Called>(bytes), survive<Done>(bytes);
-    survive<Credit>(bytes), survive<Mismatch>(bytes), survive<Relay>(bytes), survive<Offer>(bytes), survive<Pull>(bytes);
-    survive<Register>(bytes), survive<Vote>(bytes), survive<Suspect>(bytes), survive<Frozen>(bytes), survive<Linked>(bytes);
-    survive<Prepared>(bytes), survive<Welcome>(bytes), survive<Refused>(bytes), survive<Prepare>(bytes), survive<Expect>(bytes);
+    survive<Hello>(bytes), survive<HelloAck>(bytes), survive<Data>(bytes), survive<Called>(bytes),
+        survive<Done>(bytes);
+    survive<Credit>(bytes), survive<Mismatch>(bytes), survive<Relay>(bytes), survive<Offer>(bytes),
+        survive<Pull>(bytes);
+    survive<Register>(bytes), survive<Vote>(bytes), survive<Suspect>(bytes), survive<Frozen>(bytes),
+        survive<Linked>(bytes);
+    survive<Prepared>(bytes), survive<Welcome>(bytes), survive<Refused>(bytes), survive<Prepare>(bytes),
+        survive<Expect>(bytes);
     survive<Propose>(bytes), survive<Install>(bytes), survive<VoteAnswer>(bytes), survive<Pending>(bytes);
 }
 
@@ -118,7 +123,9 @@ TEST_CASE("preambles are checked") {
     auto bad = good;
     bad[0] ^= 1;
     REQUIRE_FALSE(decode_preamble(bad, kPeerBodyBytesMax, out));
-    REQUIRE_FALSE(decode_preamble(encode_preamble({Type::kData, kPeerBodyBytesMax + 1, 0}), kPeerBodyBytesMax, out));
-    REQUIRE_FALSE(decode_preamble(encode_preamble({Type::kData, 90, kPayloadBytesMax + 1}), kPeerBodyBytesMax, out));
+    REQUIRE_FALSE(
+        decode_preamble(encode_preamble({Type::kData, kPeerBodyBytesMax + 1, 0}), kPeerBodyBytesMax, out));
+    REQUIRE_FALSE(
+        decode_preamble(encode_preamble({Type::kData, 90, kPayloadBytesMax + 1}), kPeerBodyBytesMax, out));
     REQUIRE_FALSE(decode_preamble(encode_preamble({Type::kCalled, 90, 1}), kPeerBodyBytesMax, out));
 }
