@@ -152,7 +152,8 @@ Collective::Landing Collective::place(Rank from, const wire::Data& header, uint3
         save(segment, range);
         return {result(range), false, nullptr};
     }
-    return {slots_.take(bytes), true, nullptr};
+    uint8_t* slot = slots_.take(bytes);
+    return {slot, slot != nullptr, slot == nullptr ? "no memory for an operand" : nullptr};
 }
 
 void Collective::landed(Rank from, const wire::Data& header, uint8_t* data, bool is_slot, uint32_t bytes) {

@@ -184,6 +184,7 @@ Place MemberState::place_early(Link& link, const wire::Data& header, uint32_t by
     if (!charge_received(link, header.charge, bytes))
         return {nullptr, true, "more eager data than the budget"};
     uint8_t* slot = slots_.take(bytes);
+    if (slot == nullptr) return {nullptr, true, "no memory for early data"};
     link.in_flight.push_back({header.key, slot, true, true, bytes});
     return {slot, false, {}};
 }

@@ -218,7 +218,8 @@ void MemberState::decide_ops(TimeUs now, const wire::Install& message) {
         Op& op = *ops_[key];
         const auto decision = decisions.find(key);
         if (!op.called) {
-            erase(op);
+            // No cut: whatever is being received now is of the new epoch, perhaps of this very operation.
+            ops_.erase(key);
         } else if (decision == decisions.end()) {
             log(LogLevel::kError, "no decision for " + key.text());
             end(now, op,

@@ -3,7 +3,6 @@
 #include <bit>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "base/check.h"
 
@@ -31,15 +30,16 @@ uint8_t* SlotPool::take(size_t bytes) {
     const size_t rounded = std::bit_ceil(bytes < 4096 ? size_t{4096} : bytes);
     const int index = std::countr_zero(rounded);
     PCCL_ASSERT(index < kClasses);
-    bytes_taken_ += rounded;
     if (!free_[index].empty()) {
         uint8_t* slot = free_[index].back();
         free_[index].pop_back();
         bytes_free_ -= rounded;
+        bytes_taken_ += rounded;
         return slot;
     }
     auto* block = static_cast<uint8_t*>(std::aligned_alloc(kAlignment, rounded + kAlignment));
-    if (block == nullptr) throw std::bad_alloc();
+    if (block == nullptr) return nullptr;
+    bytes_taken_ += rounded;
     std::memcpy(block, &index, sizeof index);
     return block + kAlignment;
 }

@@ -21,6 +21,7 @@ class SlotPool {
     SlotPool(const SlotPool&) = delete;
     SlotPool& operator=(const SlotPool&) = delete;
 
+    /// Null when there is no memory.
     uint8_t* take(size_t bytes);
     void give(uint8_t* slot);
 
