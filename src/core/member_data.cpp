@@ -141,7 +141,12 @@ Place MemberState::place(TimeUs now, const MemberId& peer, const wire::Data& hea
     if (future) {
         if (header.charge != wire::Charge::kEager)
             return violation("data of a new epoch without eager credit");
-        return place_early(link, header, bytes);
+        // That epoch's credits are new; what is still held of the current one does not count against them.
+        if (link.flow.future_held + bytes > config_.eager_bytes_per_peer) return violation("more data of a new epoch than its credit");
+        link.flow.future_held += bytes;
+        uint8_t* slot = slots_.take(bytes);
+        link.in_flight.push_back({header.key, slot, true, true, bytes});
+        return {slot, false, {}};
     }
     const bool old = header.epoch != epoch_ || frozen_;
     const auto rank = rank_of(peer);
@@ -209,6 +214,7 @@ bool MemberState::landed(TimeUs now, const MemberId& peer, const wire::Data& hea
     const auto rank = rank_of(peer);
     if (op == nullptr || !rank) {
         if (landed_flight.is_slot) slots_.give(data);
+        if (rank && header.epoch == epoch_) give_back(*rank, header.charge, bytes);
         return true;
     }
     op->rx_bytes += bytes;

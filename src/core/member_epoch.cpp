@@ -38,6 +38,7 @@ plan::Kind MemberState::plan_kind(uint64_t bytes) const {
 }
 
 bool MemberState::on_propose(TimeUs now, wire::Propose message) {
+    if (!fate_.ok() || leaving_) return true;  // On its way out: lists may well be without it.
     if (!contains(message.members, config_.id) || !well_formed(message.members, message.dead_links))
         return false;
     const bool stale = message.term < term_ || message.id < promised_ || message.id <= epoch_;
@@ -77,6 +78,7 @@ void MemberState::freeze() {
         if (frame.slot != nullptr) slots_.give(frame.slot);
     }
     future_.clear();
+    for (auto& [id, link] : links_) link.flow.future_held = 0;
     if (config_.mutations.no_freeze) return;
     outbox_.push_back(Action{Action::Kind::kCutAll});
     for (auto& [id, link] : links_) release_in_flight(link, nullptr);
@@ -118,6 +120,7 @@ wire::Frozen MemberState::frozen_answer() {
 }
 
 bool MemberState::on_install(TimeUs now, wire::Install message) {
+    if (!fate_.ok() || leaving_) return true;  // On its way out: lists may well be without it.
     if (!contains(message.members, config_.id) || !well_formed(message.members, message.dead_links))
         return false;
     if (message.term < term_ || message.id != promised_ || message.id <= epoch_ || !frozen_) return true;
@@ -184,7 +187,9 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
     prepare_.reset();
     suspicions_.clear();
     for (auto& [id, link] : links_) {
+        const uint64_t held = link.flow.future_held;
         link.flow = {};
+        link.flow.eager_held = held;
         link.flow.eager_left = config_.eager_bytes_per_peer;
         link.flow.slots_left = config_.parked_slots_per_peer;
         // What is being received now was sent in this epoch, by a member that installed it earlier.
@@ -374,8 +379,9 @@ void MemberState::take_future(TimeUs now) {
                      ? find_op(header.key, &impossible)
                      : nullptr;
         Link* link = rank ? link_of(*rank) : nullptr;
-        if (op == nullptr || link == nullptr || !charge_received(*link, header.charge, frame.bytes)) {
+        if (op == nullptr || link == nullptr) {
             slots_.give(frame.slot);
+            if (link != nullptr) give_back(*rank, header.charge, frame.bytes);
             continue;
         }
         op->rx_bytes += frame.bytes;

@@ -85,6 +85,7 @@ struct Flow {
     uint32_t slots_held = 0;
     uint64_t eager_due = 0;  ///< used up, to be given back with the next Credit
     uint32_t slots_due = 0;
+    uint64_t future_held = 0;  ///< eager bytes of the epoch that is promised, not installed
 };
 
 /// A payload being received.

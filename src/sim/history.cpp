@@ -57,7 +57,7 @@ void History::reduce_ended(const CallName& name, int process, const Ending& endi
         ++errors_;
     }
     if (ending.code != Code::SUCCESS && unknown) return;
-    agree(name, call, process, ending);
+    told(name, call, process, ending);
 }
 
 void History::ended(const CallName& name, int process, const Ending& ending, bool unknown) {
@@ -70,19 +70,40 @@ void History::ended(const CallName& name, int process, const Ending& ending, boo
     if (name.kind == wire::OpKind::kSharedState && ending.code == Code::SUCCESS && !offered_.contains(ending.content)) {
         fail_("I2", name.text() + " left content at " + who(process) + " that nobody offered");
     }
-    agree(name, calls_[name], process, ending);
+    told(name, calls_[name], process, ending);
 }
 
-void History::agree(const CallName& name, Call& call, int process, const Ending& ending) {
-    if (!call.codes.emplace(process, ending.code).second) {
-        fail_("I3", name.text() + " ended twice at " + who(process));
+void History::told(const CallName& name, Call& call, int process, const Ending& ending) {
+    if (!call.endings.emplace(process, ending).second) fail_("I3", name.text() + " ended twice at " + who(process));
+    if (ending.code != Code::SUCCESS) return;
+    for (const auto& [other, theirs] : call.endings) {
+        if (theirs.code == Code::SUCCESS) return compare(name, other, theirs, process, ending);
     }
-    if (!call.first) {
-        call.first = ending;
-        call.first_process = process;
-        return;
+}
+
+void History::finish(const std::function<bool(int process)>& survived) {
+    for (const auto& [name, call] : calls_) agree(name, call, survived);
+}
+
+void History::agree(const CallName& name, const Call& call, const std::function<bool(int)>& survived) {
+    // An error binds where the member lived on. One that was told an error by a decision and died before the others heard
+    // of that decision proves nothing; one that was told success does.
+    int first = -1;
+    for (const auto& [process, ending] : call.endings) {
+        if (ending.code == Code::SUCCESS) first = first < 0 ? process : first;
     }
-    if (same(*call.first, ending)) return;
+    for (const auto& [process, ending] : call.endings) {
+        if (ending.code == Code::SUCCESS || !survived(process)) continue;
+        if (first < 0) {
+            first = process;
+            continue;
+        }
+        compare(name, first, call.endings.at(first), process, ending);
+    }
+}
+
+void History::compare(const CallName& name, int first, const Ending& a, int second, const Ending& b) {
+    if (same(a, b)) return;
     auto text = [this](const Ending& e) {
         std::string out = code_name(e.code);
         if (e.code != Code::SUCCESS) return out;
@@ -91,8 +112,7 @@ void History::agree(const CallName& name, Call& call, int process, const Ending&
         return out + " } pending " + std::to_string(e.pending) + " revision " + std::to_string(e.revision) + " content " +
                std::to_string(e.content % 100000);
     };
-    fail_("I1", name.text() + ": " + who(call.first_process) + " was told " + text(*call.first) + ", but " +
-                    who(process) + " was told " + text(ending));
+    fail_("I1", name.text() + ": " + who(first) + " was told " + text(a) + ", but " + who(second) + " was told " + text(b));
 }
 
 bool History::compute_expected(const CallName& name, Call& call, int process, const Ending& ending) {
@@ -114,6 +134,7 @@ bool History::compute_expected(const CallName& name, Call& call, int process, co
         }
         keys.push_back(name.input_key(seed_, contributor));
     }
+    call.contributors = ending.contributors;
     call.expected = expected_result(own, keys);
     return true;
 }
@@ -123,7 +144,7 @@ void History::check_result(const CallName& name, Call& call, int process, const 
     const bool own = std::any_of(ending.contributors.begin(), ending.contributors.end(),
                                  [&](const MemberId& id) { return process_of(id) == process; });
     if (!own) fail_("I2", name.text() + " succeeded at " + who(process) + " without its own input");
-    if (!call.first || call.first->contributors != ending.contributors) {
+    if (call.contributors != ending.contributors) {
         if (!compute_expected(name, call, process, ending)) return;
     }
     if (call.expected.size() != result.size()) return;  // Shapes differ, which is reported above.

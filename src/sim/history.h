@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -60,6 +59,10 @@ class History {
     /// A member list that a program saw.
     void view_seen(uint32_t group, int process, const core::View& view);
 
+    /// Holds what was told against what others were told, once it is known who survived: only survivors' errors bind, but
+    /// everybody's successes do. Called once, at the end.
+    void finish(const std::function<bool(int process)>& survived);
+
     uint64_t successes() const { return successes_; }
     uint64_t errors() const { return errors_; }
     uint64_t epochs() const { return epochs_.size(); }
@@ -67,13 +70,14 @@ class History {
    private:
     struct Call {
         std::map<int, Shape> shapes;  ///< by process
-        std::optional<Ending> first;  ///< how it ended where it ended first
-        int first_process = 0;
-        std::map<int, Code> codes;
-        std::vector<uint8_t> expected;  ///< the right result, once it succeeded somewhere
+        std::map<int, Ending> endings;  ///< by process
+        std::vector<MemberId> contributors;  ///< that `expected` was made of
+        std::vector<uint8_t> expected;       ///< the right result, once it succeeded somewhere
     };
 
-    void agree(const CallName& name, Call& call, int process, const Ending& ending);
+    void told(const CallName& name, Call& call, int process, const Ending& ending);
+    void agree(const CallName& name, const Call& call, const std::function<bool(int)>& survived);
+    void compare(const CallName& name, int first, const Ending& a, int second, const Ending& b);
     void check_result(const CallName& name, Call& call, int process, const Ending& ending,
                       std::span<const uint8_t> result);
     bool compute_expected(const CallName& name, Call& call, int process, const Ending& ending);

@@ -254,6 +254,7 @@ Outcome Process::take_outcome(CallNumber number) {
         member_->forget(call.ticket);
         settle();
     }
+    if (member()) group_size_ = member_->view().members.size();
     return std::move(*call.outcome);
 }
 
@@ -377,6 +378,7 @@ void Process::exit(bool orderly) {
     if (doomed_) return;
     settle();
     doomed_ = true;
+    if (member_->fate().code() == Code::EVICTED) survived_ = false;
     world_.note(node_, "exit", kNoNode, [&] { return orderly ? "orderly" : "at once"; });
     world_.schedule(0, EventKind::kDeath, node_, 0, orderly ? 2 : 0);
 }
@@ -384,6 +386,7 @@ void Process::exit(bool orderly) {
 void Process::crash(bool silent) {
     if (doomed_ || !member_) return;
     doomed_ = true;
+    survived_ = false;
     world_.schedule(0, EventKind::kDeath, node_, 0, silent ? 1 : 0);
 }
 

@@ -227,7 +227,7 @@ Trainer::StepPlan Trainer::plan_step() const {
     return plan;
 }
 
-bool Trainer::alone() const { return !process_.member() || process_.member()->view().members.size() < 2; }
+bool Trainer::alone() const { return process_.group_size() < 2; }
 
 bool Trainer::out() const { return !process_.member() || !process_.member()->fate().ok(); }
 

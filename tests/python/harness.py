@@ -19,6 +19,7 @@ PEER_TIMEOUT_S = 60.0
 POLL_PAUSE_S = 0.005
 
 _context = multiprocessing.get_context("spawn")
+_kept: list[pccl.Communicator] = []
 
 
 @contextlib.contextmanager
@@ -28,13 +29,16 @@ def coordinator(**options: Any) -> Iterator[str]:
         yield f"127.0.0.1:{master.port}"
 
 
-def peer(address: str, **options: Any) -> pccl.Communicator:
-    """A communicator whose listening port is on loopback and free; without more options it reports
-    failures."""
+def peer(address: str, *, keep: bool = True, **options: Any) -> pccl.Communicator:
+    """A communicator whose listening port is on loopback and free; without more options it reports failures. One
+    that is kept leaves only when all results are in, so that no peer sees another leave while it looks around."""
     options.setdefault("on_failure", pccl.OnFailure.REPORT)
     options.setdefault("bind_address", "127.0.0.1")
     options.setdefault("port_first", 0)
-    return pccl.Communicator(address, **options)
+    communicator = pccl.Communicator(address, **options)
+    if keep and multiprocessing.parent_process() is not None:
+        _kept.append(communicator)
+    return communicator
 
 
 def world_size(communicator: pccl.Communicator) -> int:
@@ -69,6 +73,10 @@ def _peer_main(function: Callable[..., Any], pipe: Any, arguments: tuple[Any, ..
     except BaseException:
         outcome = ("failed", traceback.format_exc())
     pipe.send(outcome)
+    with contextlib.suppress(EOFError):
+        pipe.recv()  # The others have their results too, or the parent is gone.
+    for communicator in _kept:
+        communicator.close()
     faulthandler.cancel_dump_traceback_later()
 
 
@@ -76,7 +84,7 @@ class Peer:
     """One process that runs `function(*arguments)`."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        self._pipe, remote = _context.Pipe(duplex=False)
+        self._pipe, remote = _context.Pipe()
         self._process = _context.Process(target=_peer_main, args=(function, remote, arguments), daemon=True)
         self._process.start()
         remote.close()
@@ -92,9 +100,13 @@ class Peer:
             raise AssertionError(f"a peer ended with exit code {self._process.exitcode}") from None
         if status != "ok":
             raise AssertionError(f"a peer failed:\n{value}")
-        self._process.join(timeout_s)
-        assert self._process.exitcode == 0, f"exit code {self._process.exitcode} after the result"
         return value
+
+    def finish(self) -> None:
+        """Lets the peer leave, after its result has been taken, and waits until it has ended well."""
+        self._pipe.send("leave")
+        self._process.join(PEER_TIMEOUT_S)
+        assert self._process.exitcode == 0, f"exit code {self._process.exitcode} after the result"
 
     def kill(self) -> None:
         """SIGKILL, and wait until the process is gone."""
@@ -116,7 +128,15 @@ def peers(function: Callable[..., Any], *argument_lists: tuple[Any, ...]) -> Ite
             process.kill()
 
 
+def results(processes: list[Peer]) -> list[Any]:
+    """The results of all, which then leave."""
+    values = [process.result() for process in processes]
+    for process in processes:
+        process.finish()
+    return values
+
+
 def run_peers(function: Callable[..., Any], *argument_lists: tuple[Any, ...]) -> list[Any]:
     """The results of one peer for each list of arguments."""
     with peers(function, *argument_lists) as processes:
-        return [process.result() for process in processes]
+        return results(processes)

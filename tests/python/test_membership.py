@@ -19,6 +19,7 @@ from harness import (
     gather,
     peer,
     peers,
+    results,
     run_peers,
     world_size,
 )
@@ -67,13 +68,7 @@ def attributes(address: str, peer_group: int, size: int) -> list[int]:
 
 def test_peer_groups():
     with coordinator() as address:
-        groups = [7, 7, 0]
-        processes = [Peer(attributes, address, group, 3) for group in groups]
-        try:
-            answers = [process.result() for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
+        answers = run_peers(attributes, *[(address, group, 3) for group in (7, 7, 0)])
     assert answers == [[3, 2, 2, 2], [3, 2, 2, 2], [3, 1, 2, 2]]
 
 
@@ -98,12 +93,8 @@ def loop_until(address: str, size: int, steps: int) -> int:
 
 
 def test_late_joiner_is_admitted_by_the_loop():
-    with coordinator() as address, peers(loop_until, (address, 3, 20), (address, 3, 20)) as processes:
-        late = Peer(loop_until, address, 3, 20)
-        try:
-            assert [process.result() for process in [*processes, late]] == [3, 3, 3]
-        finally:
-            late.kill()
+    with coordinator() as address:
+        assert run_peers(loop_until, *[(address, 3, 20)] * 3) == [3, 3, 3]
 
 
 def survive(address: str, size: int, survivors: int, automatic: bool) -> int:
@@ -148,7 +139,7 @@ def test_a_killed_peer_is_survived(automatic):
             with peers(survive, (address, 3, 2, automatic), (address, 3, 2, automatic)) as processes:
                 assert busy.wait(PEER_TIMEOUT_S)
                 lost.kill()
-                failures = [process.result() for process in processes]
+                failures = results(processes)
         finally:
             lost.kill()
     if automatic:
@@ -156,7 +147,7 @@ def test_a_killed_peer_is_survived(automatic):
 
 
 def leave_in_turn(address: str, index: int) -> int:
-    communicator = peer(address)
+    communicator = peer(address, keep=False)
     gather(communicator, 3)
     array = ones()
     communicator.all_reduce(array, array, op=pccl.ReduceOp.SUM)

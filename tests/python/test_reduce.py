@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 import pytest
-from harness import coordinator, gather, peer, peers, run_peers, world_size
+from harness import coordinator, gather, peer, run_peers, world_size
 
 import pccl
 
@@ -341,13 +341,12 @@ def test_peers_as_threads_of_one_process():
 def edge_sizes(address: str) -> None:
     communicator = peer(address)
     gather(communicator, 2)
-    for plan_size in (0, 1, 2, 5, 65_537):
-        array = np.arange(plan_size, dtype=np.int32)
+    for count in (0, 1, 2, 5, 65_537):
+        array = np.arange(count, dtype=np.int32)
         communicator.all_reduce(array, array, op=pccl.ReduceOp.SUM)
-        assert np.array_equal(array, np.arange(plan_size, dtype=np.int32) * 2)
+        assert np.array_equal(array, np.arange(count, dtype=np.int32) * 2)
 
 
 def test_odd_sizes():
-    with coordinator() as address, peers(edge_sizes, (address,), (address,)) as processes:
-        for process in processes:
-            process.result()
+    with coordinator() as address:
+        run_peers(edge_sizes, (address,), (address,))

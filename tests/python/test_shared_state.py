@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import Peer, admit_until, coordinator, gather, peer, run_peers, world_size
+from harness import admit_until, coordinator, gather, peer, run_peers, world_size
 
 import pccl
 
@@ -82,14 +82,8 @@ def train(address: str, steps: int, start_size: int, end_size: int) -> tuple[int
 
 def test_a_late_joiner_receives_every_type():
     with coordinator() as address:
-        processes = [Peer(train, address, 20, 2, 3) for _ in range(2)]
-        try:
-            # The third comes when the others are anywhere before the half; it is at revision 0 and outdated.
-            processes.append(Peer(train, address, 20, 3, 3))
-            answers = [process.result() for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
+        # The third comes at any time before the half; whoever finds others at work holds outdated revision 0.
+        answers = run_peers(train, (address, 20, 2, 3), (address, 20, 2, 3), (address, 20, 1, 3))
     assert len({answer[1] for answer in answers}) == 1
     assert len({answer[2] for answer in answers}) == 1
     wanted = b"".join(np.full(257, 20, member.to_numpy_dtype()).tobytes() for member in TYPES)

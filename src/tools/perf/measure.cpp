@@ -219,7 +219,8 @@ class RowMeasurement {
         result->checked = options_.check_iterations > 0;
         result->wrong = static_cast<uint64_t>(wrong);
         result->retries = static_cast<uint64_t>(retries);
-        result->members_lost = session_.members_lost();
+        // The view of the group is no good here: whoever is done may have left already.
+        result->members_lost = session_.members() - static_cast<int>(rows.size());
         const double bytes = static_cast<double>(row_.bytes), members = session_.members();
         if (result->time_us > 0) {
             result->algbw_gbps = bytes / result->time_us * 1e-3;

@@ -231,12 +231,6 @@ std::vector<std::string> Session::gather_text(const std::string& mine) {
     return texts;
 }
 
-int Session::members_lost() const {
-    int world = 0;
-    pcclGetAttribute(communicator_, PCCL_ATTRIBUTE_PEER_GROUP_WORLD_SIZE, &world);
-    return std::max(0, members() - world);
-}
-
 std::vector<uint64_t> Session::contributor_keys(uint64_t tag) const {
     std::vector<uint64_t> keys;
     for (const pcclRankUuid_t& id : tools::contributors_of(communicator_, tag)) {

@@ -65,7 +65,6 @@ class Session {
 
     int rank() const { return rank_; }  ///< at the start
     int members() const { return static_cast<int>(members_.size()); }
-    int members_lost() const;
     /// The numbers, at the start, of the members whose inputs are in the last result of the tag.
     std::vector<uint64_t> contributor_keys(uint64_t tag) const;
     uint64_t retries() const { return retries_; }

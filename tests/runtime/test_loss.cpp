@@ -1,0 +1,196 @@
+// Losses: a member's process is killed, the coordinator ends and comes back. A member that is to be killed is this
+// program itself, started again with the hidden test case at the end.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "runtime/fleet.h"
+
+using namespace pccl;
+using namespace pccl::runtime;
+using namespace pccl::runtime::testing;
+
+namespace {
+
+/// A process that joins the run and then reduces without end.
+class Victim {
+   public:
+    explicit Victim(const std::string& master) {
+        int fds[2];
+        REQUIRE(::pipe(fds) == 0);
+        ready_ = fds[0];
+        pid_ = ::fork();
+        REQUIRE(pid_ >= 0);
+        if (pid_ == 0) {
+            // Only what is safe between fork and exec in a program with threads.
+            char variable[256] = "PCCL_TEST_VICTIM=";
+            char pipe[64] = "PCCL_TEST_VICTIM_PIPE=";
+            std::strncat(variable, master.c_str(), sizeof variable - std::strlen(variable) - 1);
+            const char digits[] = {static_cast<char>('0' + fds[1] / 100), static_cast<char>('0' + fds[1] / 10 % 10),
+                                   static_cast<char>('0' + fds[1] % 10), '\0'};
+            std::strncat(pipe, digits, sizeof pipe - std::strlen(pipe) - 1);
+            char* const environment[] = {variable, pipe, nullptr};
+            char program[] = "test", name[] = "a member in a process of its own";
+            char* const arguments[] = {program, name, nullptr};
+            ::execve("/proc/self/exe", arguments, environment);
+            ::_exit(127);
+        }
+        ::close(fds[1]);
+    }
+    ~Victim() {
+        kill();
+        ::close(ready_);
+    }
+    /// Waits until it has reduced once.
+    bool await_first_reduction() {
+        char byte = 0;
+        return ::read(ready_, &byte, 1) == 1;
+    }
+    void stop() { ::kill(pid_, SIGSTOP); }
+    void kill() {
+        if (pid_ <= 0) return;
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+        pid_ = -1;
+    }
+
+   private:
+    pid_t pid_ = -1;
+    int ready_ = -1;
+};
+
+/// Reduces until the group has `count` members and has reduced `rounds` times more.
+void reduce_until(Fleet& fleet, size_t i, size_t count, int rounds, const std::function<bool(const Status&)>& allowed) {
+    std::vector<float> send(50'000, 1.0f), receive(send.size());
+    for (int left = rounds; left > 0;) {
+        core::CallResult result;
+        const Status status = all_reduce(fleet.at(i), reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 9), &result);
+        if (!status.ok()) {
+            if (!allowed(status)) return fleet.problems.add("reduce: " + status.text());
+            continue;
+        }
+        const auto want = static_cast<float>(result.contributors.size());
+        fleet.problems.expect(receive.front() == want && receive.back() == want, "sum and contributors differ");
+        if (result.contributors.size() == count) --left;
+    }
+}
+
+void admit_victim(Fleet& fleet, Victim& victim) {
+    const size_t before = fleet.size();
+    in_parallel(before, [&](size_t i) { fleet.admit(i, before + 1); });
+    fleet.check();
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < before; ++i) {
+        threads.emplace_back([&fleet, i, before] { reduce_until(fleet, i, before + 1, 3, [](const Status&) { return false; }); });
+    }
+    CHECK(victim.await_first_reduction());
+    for (auto& thread : threads) thread.join();
+    fleet.check();
+}
+
+}  // namespace
+
+TEST_CASE("a killed member is dropped and the operation is run again without it", "[runtime]") {
+    Fleet fleet;
+    fleet.grow(2);
+    Victim victim(fleet.options.master);
+    admit_victim(fleet, victim);
+    std::thread killer([&] { victim.kill(); });
+    in_parallel(2, [&](size_t i) { reduce_until(fleet, i, 2, 5, [](const Status&) { return false; }); });
+    killer.join();
+    fleet.check();
+    CHECK(fleet.at(0).view().members.size() == 2);
+    CHECK(fleet.at(0).view().epoch == fleet.at(1).view().epoch);
+}
+
+TEST_CASE("with the report policy a death is told once, with the input intact", "[runtime]") {
+    Fleet fleet;
+    fleet.options.report_failures = true;
+    fleet.grow(2);
+    Victim victim(fleet.options.master);
+    admit_victim(fleet, victim);
+    std::atomic<int> reports{0};
+    std::thread killer([&] { victim.kill(); });
+    in_parallel(2, [&](size_t i) {
+        reduce_until(fleet, i, 2, 5, [&](const Status& status) {
+            ++reports;
+            return status.code() == Code::RANK_CONNECTION_LOST;
+        });
+    });
+    killer.join();
+    fleet.check();
+    CHECK(reports % 2 == 0);
+}
+
+TEST_CASE("a member that is frozen is dropped after the liveness time", "[runtime]") {
+    Fleet fleet;
+    fleet.options.timeouts.liveness = 400 * kMillisecond;
+    MasterOptions master_options;
+    master_options.listen = {"127.0.0.1:0"};
+    master_options.log_level = LogLevel::kNone;
+    master_options.timeouts.liveness = 400 * kMillisecond;
+    MasterServer master(master_options);
+    REQUIRE(master.start().ok());
+    fleet.options.master = "127.0.0.1:" + std::to_string(master.port());
+    fleet.grow(2);
+    Victim victim(fleet.options.master);
+    admit_victim(fleet, victim);
+    victim.stop();
+    in_parallel(2, [&](size_t i) { reduce_until(fleet, i, 2, 3, [](const Status&) { return false; }); });
+    fleet.check();
+    fleet.members.clear();
+}
+
+TEST_CASE("members go on without the coordinator and come back to it", "[runtime]") {
+    Fleet fleet;
+    fleet.options.timeouts.backoff_cap = 50 * kMillisecond;
+    fleet.grow(2);
+    const auto reduce = [&](int rounds) {
+        in_parallel(2, [&](size_t i) { reduce_until(fleet, i, 2, rounds, [](const Status&) { return false; }); });
+        fleet.check();
+    };
+    reduce(3);
+    const std::string address = fleet.options.master;
+    fleet.master->interrupt();
+    fleet.master->await_end();
+    reduce(20);
+    bool pending = true;
+    in_parallel(2, [&](size_t i) {
+        bool mine = true;
+        fleet.problems.expect(fleet.at(i).peers_pending(&mine), "pending without the coordinator");
+        if (i == 0) pending = mine;
+    });
+    fleet.check();
+    CHECK_FALSE(pending);
+}
+
+TEST_CASE("leaving does not wait for a coordinator that is gone", "[runtime]") {
+    Fleet fleet;
+    fleet.grow(2);
+    fleet.master->interrupt();
+    fleet.master->await_end();
+    fleet.members.clear();
+    SUCCEED("both destructors returned");
+}
+
+TEST_CASE("a member in a process of its own", "[.victim]") {
+    const char* master = std::getenv("PCCL_TEST_VICTIM");
+    const char* pipe = std::getenv("PCCL_TEST_VICTIM_PIPE");
+    if (master == nullptr || pipe == nullptr) return;
+    CommunicatorOptions options;
+    options.master = master;
+    options.port_first = 0;
+    options.log_level = LogLevel::kNone;
+    Communicator member(options);
+    REQUIRE(member.connect().ok());
+    std::vector<float> send(50'000, 1.0f), receive(send.size());
+    for (bool first = true;; first = false) {
+        core::CallResult result;
+        if (!all_reduce(member, reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 9), &result).ok()) return;
+        if (first && ::write(std::atoi(pipe), "x", 1) != 1) return;
+    }
+}
