@@ -3,10 +3,10 @@
 
     ./run bench [--quick] [--peers 2] [--lanes 1] [--json FILE]
 
-Every comparison alternates between the two programs (A B A B ...), at least seven pairs, and is stated as the median of
-the pairs' ratios with their spread: absolute figures of a shared machine mean little. docs/benchmarks.md defines each
-figure. A bar that is missed does not change the exit status; only a program that fails to run does. Needs nothing but
-Python's standard library.
+Every comparison alternates between the two programs (A B A B ...), at least seven pairs, and is stated as the
+median of the pairs' ratios with their spread: absolute figures of a shared machine mean little.
+docs/benchmarks.md defines each figure. A bar that is missed does not change the exit status; only a program
+that fails to run does. Needs nothing but Python's standard library.
 """
 
 import argparse
@@ -54,7 +54,8 @@ def iterations_for(size, quick):
 
 def spread(values):
     """Median, least and greatest."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values), "samples": list(values)}
+    return {"median": statistics.median(values), "min": min(values), "max": max(values),
+            "samples": list(values)}
 
 
 class Programs:
@@ -72,8 +73,8 @@ class Programs:
     @staticmethod
     def call(command):
         try:
-            done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
-                                  timeout=RUN_TIMEOUT_S, check=False)
+            done = subprocess.run([str(part) for part in command], check=False, timeout=RUN_TIMEOUT_S,
+                                  capture_output=True, text=True)
         except subprocess.TimeoutExpired as error:
             raise Failure(f"{command[0]} took longer than {RUN_TIMEOUT_S} s") from error
         if done.returncode != 0:
@@ -105,7 +106,7 @@ class Programs:
 
 
 def bytes_per_us(size, peers, time_us):
-    """Bytes that cross each member's links in one direction, per microsecond: busbw, which for two members is S/time."""
+    """Bus bandwidth: what crosses each member's links in one direction; for two members it is size / time."""
     return size * 2 * (peers - 1) / peers / time_us
 
 
@@ -149,7 +150,8 @@ def print_comparison(row):
         return f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
 
     time_us, raw_us = row["time_us"]["median"], row["raw_time_us"]["median"]
-    print(f"{size_text(size):>8}  {time_us:10.1f}  {row['time_in_place_us']['median']:10.1f}  {raw_us:10.1f}  "
+    in_place_us = row["time_in_place_us"]["median"]
+    print(f"{size_text(size):>8}  {time_us:10.1f}  {in_place_us:10.1f}  {raw_us:10.1f}  "
           f"{bytes_per_us(size, peers, time_us) * 1e-3:6.2f}  {size / raw_us * 1e-3:6.2f}  "
           f"{ratio_text(row['ratio']):>22}  {ratio_text(row['ratio_in_place']):>22}  "
           f"{row['cpu_s_per_gb']['median']:8.2f}  {row['raw_cpu_s_per_gb']['median']:6.2f}", flush=True)
@@ -178,7 +180,7 @@ def measure_latency(programs, peers, pairs, quick):
 
 
 def measure_memory(programs, peers, quick):
-    print(f"\nmemory of the member with the most, beyond its buffers and what was resident after connecting, MiB")
+    print("\nmemory beyond the buffers and what was resident after connecting, member with the most, MiB")
     print(f"{'size':>8}  {'out of place':>12}  {'in place':>10}  {'in place less undo':>18}")
     rows = []
     for size in MEMORY_SIZES[:2] if quick else MEMORY_SIZES:
@@ -188,8 +190,9 @@ def measure_memory(programs, peers, quick):
                "in_place_bytes": inside["extra_resident_bytes"],
                "in_place_less_undo_bytes": max(0, inside["extra_resident_bytes"] - size)}
         rows.append(row)
-        print(f"{size_text(size):>8}  {row['out_of_place_bytes'] / MIB:12.1f}  {row['in_place_bytes'] / MIB:10.1f}  "
-              f"{row['in_place_less_undo_bytes'] / MIB:18.1f}", flush=True)
+        columns = (("out_of_place_bytes", 13), ("in_place_bytes", 11), ("in_place_less_undo_bytes", 19))
+        figures = (f"{row[name] / MIB:{width}.1f}" for name, width in columns)
+        print(f"{size_text(size):>8}", *figures, flush=True)
     return rows
 
 
@@ -213,7 +216,8 @@ def judge(latency, rows):
 
 def parse_arguments(arguments):
     root = pathlib.Path(__file__).resolve().parents[1]
-    parser = argparse.ArgumentParser(prog="./run bench", description="Measures PCCL against raw sockets on this host.")
+    parser = argparse.ArgumentParser(prog="./run bench",
+                                     description="Measures PCCL against raw sockets on this host.")
     parser.add_argument("--quick", action="store_true", help="three pairs, fewer sizes: a look, not a result")
     parser.add_argument("--peers", type=int, default=2, help="members of the main comparison (default: 2)")
     parser.add_argument("--lanes", type=int, help="connections to each neighbour, and flows of the raw test")
@@ -245,7 +249,7 @@ def measure(options):
     more = []
     if options.peers != 4:
         print_comparison_head(4)
-        more = compare_sizes(programs, PEERS_4_SIZES[1:2] if quick else PEERS_4_SIZES, 4, 3 if quick else pairs, quick)
+        more = compare_sizes(programs, PEERS_4_SIZES[1:2] if quick else PEERS_4_SIZES, 4, pairs, quick)
     memory = measure_memory(programs, options.peers, quick)
     bars = judge(latency, rows)
     return {"processors": os.cpu_count(), "machine": platform.machine(), "load_before": load, "pairs": pairs,

@@ -223,7 +223,10 @@ void MemberState::begin_query(TimeUs now, Ticket ticket) {
 void MemberState::begin_sync(TimeUs now, SyncCall call, Ticket ticket) {
     Op* op = begin_op(now, wire::OpKind::kSharedState, 0, ticket, {});
     if (op == nullptr) return;
-    op->shared = std::make_unique<SharedState>(std::move(call), next_revision_, !synced_once_,
+    // Who comes to a group that has a state already is given what may differ, too; at the first election of all, each
+    // member's own stays.
+    const bool newcomer = !synced_once_ && next_revision_ > 0;
+    op->shared = std::make_unique<SharedState>(std::move(call), next_revision_, newcomer,
                                                config_.adopt_highest_revision);
     op->shared->enter_epoch(topology_, rank_);
     reenter(now, *op);

@@ -142,9 +142,11 @@ Place MemberState::place(TimeUs now, const MemberId& peer, const wire::Data& hea
         if (header.charge != wire::Charge::kEager)
             return violation("data of a new epoch without eager credit");
         // That epoch's credits are new; what is still held of the current one does not count against them.
-        if (link.flow.future_held + bytes > config_.eager_bytes_per_peer) return violation("more data of a new epoch than its credit");
-        link.flow.future_held += bytes;
+        if (link.flow.future_held + bytes > config_.eager_bytes_per_peer)
+            return violation("more data of a new epoch than its credit");
         uint8_t* slot = slots_.take(bytes);
+        if (slot == nullptr) return violation("no memory for early data");
+        link.flow.future_held += bytes;
         link.in_flight.push_back({header.key, slot, true, true, bytes});
         return {slot, false, {}};
     }

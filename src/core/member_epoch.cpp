@@ -180,6 +180,14 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
         fresh_ = message.boundary;
         for (const wire::TagCounter& counter : message.counters)
             tags_[{counter.kind, counter.tag}].calls = counter.ended;
+    } else if (message.boundary && !message.counters.empty()) {
+        // Nothing is open at a boundary. A report that was never fetched by a call is dropped here, so that the next
+        // call of its tag has the same number at this member as at the others and at the newcomers.
+        for (const wire::TagCounter& counter : message.counters) {
+            uint64_t& calls = tags_[{counter.kind, counter.tag}].calls;
+            calls = std::max(calls, counter.ended);
+        }
+        tombstones_.clear();
     }
     view_ = {true, epoch_, members_, message.globals, next_revision_};
     frozen_ = false;
@@ -187,13 +195,12 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
     prepare_.reset();
     suspicions_.clear();
     for (auto& [id, link] : links_) {
+        // What came of this epoch before, landed or on its way, was sent by members that installed it earlier.
         const uint64_t held = link.flow.future_held;
         link.flow = {};
         link.flow.eager_held = held;
         link.flow.eager_left = config_.eager_bytes_per_peer;
         link.flow.slots_left = config_.parked_slots_per_peer;
-        // What is being received now was sent in this epoch, by a member that installed it earlier.
-        for (const InFlight& flight : link.in_flight) link.flow.eager_held += flight.bytes;
         link.ready.clear();
         link.pull_announced = false;
         link.heard = now;

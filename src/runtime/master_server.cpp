@@ -123,9 +123,10 @@ class MasterServer::Impl {
     OsRandom random_;
 
     mutable std::mutex mutex_;  // guards the block below
-    std::condition_variable ended_;
+    std::condition_variable changed_;
     bool running_ = false;
     bool interrupted_ = false;
+    bool ready_ = false;  // the first record is stored, or there is none to store
     std::vector<std::string> addresses_;
     uint16_t port_ = 0;
 
@@ -180,7 +181,7 @@ Status MasterServer::Impl::start() {
     {
         const std::lock_guard lock(mutex_);
         running_ = true;
-        interrupted_ = false;
+        interrupted_ = ready_ = false;
         addresses_ = listeners_.addresses();
         port_ = listeners_.port();
     }
@@ -198,8 +199,11 @@ Status MasterServer::Impl::start() {
     if (!status) {
         stop();
         end();
+        return status;
     }
-    return status;
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return ready_ || !running_; });
+    return {};
 }
 
 Status MasterServer::Impl::open_record() {
@@ -234,6 +238,11 @@ void MasterServer::Impl::serve() {
         self->arm_timer();
     });
     drain();
+    {
+        const std::lock_guard lock(mutex_);
+        ready_ = true;
+        changed_.notify_all();
+    }
     for (const std::string& address : addresses())
         logger_.write(LogLevel::kInfo, "coordinator listens on " + address);
     uv_run(&loop_, UV_RUN_DEFAULT);  // ends when stop() has closed everything
@@ -254,7 +263,7 @@ void MasterServer::Impl::end() {
     running_ = false;
     addresses_.clear();
     port_ = 0;
-    ended_.notify_all();
+    changed_.notify_all();
 }
 
 void MasterServer::Impl::stop() {
@@ -280,7 +289,7 @@ void MasterServer::Impl::interrupt() {
 
 void MasterServer::Impl::await_end() {
     std::unique_lock lock(mutex_);
-    ended_.wait(lock, [this] { return !running_; });
+    changed_.wait(lock, [this] { return !running_; });
 }
 
 void MasterServer::Impl::on_connection(uv_stream_t* listener, int status) {

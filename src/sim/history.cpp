@@ -81,24 +81,18 @@ void History::told(const CallName& name, Call& call, int process, const Ending& 
     }
 }
 
-void History::finish(const std::function<bool(int process)>& survived) {
+void History::finish(const Survived& survived) {
     for (const auto& [name, call] : calls_) agree(name, call, survived);
 }
 
-void History::agree(const CallName& name, const Call& call, const std::function<bool(int)>& survived) {
-    // An error binds where the member lived on. One that was told an error by a decision and died before the others heard
-    // of that decision proves nothing; one that was told success does.
-    int first = -1;
-    for (const auto& [process, ending] : call.endings) {
-        if (ending.code == Code::SUCCESS) first = first < 0 ? process : first;
-    }
-    for (const auto& [process, ending] : call.endings) {
-        if (ending.code == Code::SUCCESS || !survived(process)) continue;
-        if (first < 0) {
-            first = process;
-            continue;
+void History::agree(const CallName& name, const Call& call, const Survived& survived) {
+    for (auto a = call.endings.begin(); a != call.endings.end(); ++a) {
+        for (auto b = std::next(a); b != call.endings.end(); ++b) {
+            const bool a_binds = a->second.code == Code::SUCCESS || survived(a->first, b->second.at);
+            const bool b_binds = b->second.code == Code::SUCCESS || survived(b->first, a->second.at);
+            const bool both_fine = a->second.code == Code::SUCCESS && b->second.code == Code::SUCCESS;  // told() compared them
+            if (a_binds && b_binds && !both_fine) compare(name, a->first, a->second, b->first, b->second);
         }
-        compare(name, first, call.endings.at(first), process, ending);
     }
 }
 

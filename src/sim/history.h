@@ -37,6 +37,7 @@ struct Ending {
     bool pending = false;                ///< of a query
     uint64_t revision = 0;               ///< of a shared state
     uint64_t content = 0;                ///< hash of a shared state's tensors
+    TimeUs at = 0;
 };
 
 class History {
@@ -59,9 +60,11 @@ class History {
     /// A member list that a program saw.
     void view_seen(uint32_t group, int process, const core::View& view);
 
-    /// Holds what was told against what others were told, once it is known who survived: only survivors' errors bind, but
-    /// everybody's successes do. Called once, at the end.
-    void finish(const std::function<bool(int process)>& survived);
+    /// Holds what was told against what others were told, once it is known who survived. Everybody's successes bind. An
+    /// error binds its member against what another was told at `at` when `survived(process, at)`: one that was told an
+    /// error by a decision, and was gone before the others heard of that decision, proves nothing. Called once, at the end.
+    using Survived = std::function<bool(int process, TimeUs at)>;
+    void finish(const Survived& survived);
 
     uint64_t successes() const { return successes_; }
     uint64_t errors() const { return errors_; }
@@ -76,7 +79,7 @@ class History {
     };
 
     void told(const CallName& name, Call& call, int process, const Ending& ending);
-    void agree(const CallName& name, const Call& call, const std::function<bool(int)>& survived);
+    void agree(const CallName& name, const Call& call, const Survived& survived);
     void compare(const CallName& name, int first, const Ending& a, int second, const Ending& b);
     void check_result(const CallName& name, Call& call, int process, const Ending& ending,
                       std::span<const uint8_t> result);

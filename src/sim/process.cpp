@@ -135,6 +135,7 @@ CallNumber Process::vote(bool optimize) {
 CallNumber Process::leave() {
     Call call;
     call.kind = Kind::kLeave;
+    left_at_ = world_.now();
     world_.note(node_, "call", kNoNode, [] { return "leave"; });
     const Status status = doomed_ ? Status() : member_->leave(world_.now(), &call.ticket);
     return open(std::move(call), status);
@@ -181,6 +182,7 @@ void Process::evaluate(Call& call) {
     });
     Ending ending;
     ending.code = outcome.status.code();
+    ending.at = world_.now();
     switch (call.kind) {
         case Kind::kReduce:
             evaluate_reduce(call);
@@ -221,6 +223,7 @@ void Process::evaluate_reduce(Call& call) {
     }
     Ending ending;
     ending.code = outcome.status.code();
+    ending.at = world_.now();
     ending.contributors = outcome.result.contributors;
     world_.history().reduce_ended(call.name, node_, ending, !member_->fate().ok(), call.receive->bytes(bytes));
     check_input(call);

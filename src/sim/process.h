@@ -49,10 +49,10 @@ class Process {
     core::Member* member() { return doomed_ ? nullptr : member_.get(); }
     bool alive() const { return member_ != nullptr && !doomed_; }
     bool gone() const { return member_ == nullptr; }
-    /// Alive, or ended by its own program without having been removed from the run.
     /// Members of the group as of the last call that was awaited: what a program sees.
     size_t group_size() const { return group_size_; }
-    bool survived() const { return survived_; }
+    /// In the run at that time, never removed from it, and never crashed.
+    bool survived(TimeUs at) const { return survived_ && at < left_at_; }
     bool waiting() const { return open_calls_ > 0; }
     const RunId& run() const { return run_; }
     std::string describe() const;
@@ -141,6 +141,7 @@ class Process {
     bool doomed_ = false;
     bool settling_ = false;
     bool survived_ = true;
+    TimeUs left_at_ = kNever;
     size_t group_size_ = 0;
     TimeUs tick_at_ = kNever;
     TimeUs backoff_ = 0;

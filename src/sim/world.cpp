@@ -36,7 +36,7 @@ RunResult World::run() {
     faults_.begin();
     while (!finished() && violations_.size() < options_.violations_max && step()) {
     }
-    history_.finish([this](int node) { return process(node).survived(); });
+    history_.finish([this](int node, TimeUs at) { return process(node).survived(at); });
     statistics_.virtual_time = now_;
     statistics_.processes = processes_.size();
     statistics_.successes = history_.successes();

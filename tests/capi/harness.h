@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -39,6 +41,25 @@ class Problems {
    private:
     mutable std::mutex mutex_;
     std::vector<std::string> texts_;
+};
+
+/// Something that one thread waits for and another says; it gives up waiting when the other has failed.
+class Event {
+   public:
+    void set() {
+        const std::lock_guard lock(mutex_);
+        happened_ = true;
+        changed_.notify_all();
+    }
+    bool wait() {
+        std::unique_lock lock(mutex_);
+        return changed_.wait_for(lock, std::chrono::seconds(30), [this] { return happened_; });
+    }
+
+   private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool happened_ = false;
 };
 
 /// Thrown by a peer's thread to end it after its problem was noted.

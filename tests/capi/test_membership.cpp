@@ -96,13 +96,16 @@ TEST_CASE("membership: groups reduce apart and are counted together") {
 TEST_CASE("membership: a peer that waits is seen by all at the same call, and admitted by an update") {
     Master master;
     Problems problems;
+    Event joined;
     on_threads(3, problems, [&](int i) {
         Peer peer(problems, master.address());
         if (i == 2) {
             // Joins when the first two go round their loop already; they ask before each step.
+            joined.wait();
             peer.ok(pcclConnect(peer.comm()), "late connect");
         } else {
             peer.join(2);
+            joined.set();
             for (int step = 0; peer.world_size() < 3; ++step) {
                 bool pending = false;
                 peer.ok(pcclArePeersPending(peer.comm(), &pending), "pending");

@@ -110,12 +110,14 @@ TEST_CASE("shared state: a tie is broken the same way on everybody") {
 TEST_CASE("shared state: a newcomer receives everything, also what may differ") {
     Master master;
     Problems problems;
+    Event joined;
     on_threads(3, problems, [&](int i) {
         Peer peer(problems, master.address());
         State state(static_cast<float>(i), 0);
         pcclSharedStateSyncInfo_t info{};
         if (i < 2) {
             peer.join(2);
+            joined.set();
             std::fill(state.weights.begin(), state.weights.end(), 7.0f);
             std::fill(state.bias.begin(), state.bias.end(), 7.0f);
             state.seen.assign(3, 55);
@@ -126,6 +128,7 @@ TEST_CASE("shared state: a newcomer receives everything, also what may differ") 
             peer.grow(3);
             state.state.revision = 5;
         } else {
+            joined.wait();
             peer.join(3);
         }
         peer.ok(sync(peer, state, kPopular, &info), "with the newcomer");

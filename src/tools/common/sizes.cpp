@@ -21,22 +21,12 @@ bool parse_size(const std::string& text, uint64_t* bytes) {
     double unit = 1;
     if (!suffix.empty()) {
         switch (std::toupper(static_cast<unsigned char>(suffix[0]))) {
-            case 'K':
-                unit = 1024.0;
-                break;
-            case 'M':
-                unit = 1024.0 * 1024;
-                break;
-            case 'G':
-                unit = 1024.0 * 1024 * 1024;
-                break;
-            case 'T':
-                unit = 1024.0 * 1024 * 1024 * 1024;
-                break;
-            case 'B':
-                break;
-            default:
-                return false;
+            case 'K': unit = 1024.0; break;
+            case 'M': unit = 1024.0 * 1024; break;
+            case 'G': unit = 1024.0 * 1024 * 1024; break;
+            case 'T': unit = 1024.0 * 1024 * 1024 * 1024; break;
+            case 'B': break;
+            default: return false;
         }
         const std::string rest = suffix.substr(1);
         if (rest != "" && rest != "B" && rest != "iB") {

@@ -126,18 +126,10 @@ T fold_integers(const ValueKind& kind, const std::vector<uint64_t>& keys, uint64
         const T next = from_number<T>(element_number<T>(kind, keys[i], index));
         const uint64_t a = static_cast<uint64_t>(result), b = static_cast<uint64_t>(next);
         switch (kind.op) {
-            case pcclProd:
-                result = static_cast<T>(a * b);
-                break;
-            case pcclMax:
-                result = std::max(result, next);
-                break;
-            case pcclMin:
-                result = std::min(result, next);
-                break;
-            default:
-                result = static_cast<T>(a + b);
-                break;
+            case pcclProd: result = static_cast<T>(a * b); break;
+            case pcclMax: result = std::max(result, next); break;
+            case pcclMin: result = std::min(result, next); break;
+            default: result = static_cast<T>(a + b); break;
         }
     }
     if (kind.op == pcclAvg) {
@@ -158,18 +150,10 @@ T fold_floats(const ValueKind& kind, const std::vector<uint64_t>& keys, uint64_t
     for (size_t i = 1; i < keys.size(); ++i) {
         const double next = element_number<T>(kind, keys[i], index);
         switch (kind.op) {
-            case pcclProd:
-                result *= next;
-                break;
-            case pcclMax:
-                result = std::max(result, next);
-                break;
-            case pcclMin:
-                result = std::min(result, next);
-                break;
-            default:
-                result += next;
-                break;
+            case pcclProd: result *= next; break;
+            case pcclMax: result = std::max(result, next); break;
+            case pcclMin: result = std::min(result, next); break;
+            default: result += next; break;
         }
     }
     if (kind.op == pcclAvg) {
@@ -201,30 +185,18 @@ void compute(const ValueKind& kind, const std::vector<uint64_t>& keys, size_t el
 template <class Use>
 void with_type(pcclDataType_t type, Use use) {
     switch (type) {
-        case pcclUint8:
-            return use(uint8_t{});
-        case pcclInt8:
-            return use(int8_t{});
-        case pcclInt16:
-            return use(int16_t{});
-        case pcclUint16:
-            return use(uint16_t{});
-        case pcclUint32:
-            return use(uint32_t{});
-        case pcclInt32:
-            return use(int32_t{});
-        case pcclUint64:
-            return use(uint64_t{});
-        case pcclInt64:
-            return use(int64_t{});
-        case pcclFloat16:
-            return use(Half{});
-        case pcclBFloat16:
-            return use(BFloat{});
-        case pcclFloat:
-            return use(float{});
-        case pcclDouble:
-            return use(double{});
+        case pcclUint8: return use(uint8_t{});
+        case pcclInt8: return use(int8_t{});
+        case pcclInt16: return use(int16_t{});
+        case pcclUint16: return use(uint16_t{});
+        case pcclUint32: return use(uint32_t{});
+        case pcclInt32: return use(int32_t{});
+        case pcclUint64: return use(uint64_t{});
+        case pcclInt64: return use(int64_t{});
+        case pcclFloat16: return use(Half{});
+        case pcclBFloat16: return use(BFloat{});
+        case pcclFloat: return use(float{});
+        case pcclDouble: return use(double{});
     }
 }
 

@@ -189,14 +189,10 @@ class RowMeasurement {
             column.push_back(row[index]);
         }
         switch (options_.average) {
-            case Average::kRank0:
-                return column.front();
-            case Average::kMin:
-                return *std::min_element(column.begin(), column.end());
-            case Average::kMax:
-                return *std::max_element(column.begin(), column.end());
-            case Average::kMean:
-                break;
+            case Average::kRank0: return column.front();
+            case Average::kMin: return *std::min_element(column.begin(), column.end());
+            case Average::kMax: return *std::max_element(column.begin(), column.end());
+            case Average::kMean: break;
         }
         return tools::mean(column);
     }
