@@ -17,7 +17,7 @@ Collective::Collective(const Buffers& buffers, SlotPool& slots, UndoCache& undo)
 
 Collective::~Collective() {
     release_parked();
-    if (undo_ != nullptr) undo_cache_.give(undo_, undo_bytes_);
+    if (undo_ != nullptr) undo_cache_.give(undo_);
 }
 
 bool Collective::begin(const plan::Segmentation& segmentation, uint32_t contributors) {
@@ -29,8 +29,7 @@ bool Collective::begin(const plan::Segmentation& segmentation, uint32_t contribu
     final_.assign(n, false);
     saved_.assign(n, false);
     if (in_place_ && undo_ == nullptr && n > 0) {
-        undo_bytes_ = segmentation.count() * element_bytes_;
-        undo_ = undo_cache_.take(undo_bytes_);
+        undo_ = undo_cache_.take(segmentation.count() * element_bytes_);
         return undo_ != nullptr;
     }
     return true;

@@ -136,7 +136,6 @@ class Collective {
     UndoCache& undo_cache_;
     bool in_place_;
     uint8_t* undo_ = nullptr;
-    size_t undo_bytes_ = 0;
 
     plan::Segmentation segmentation_;
     plan::Plan plan_;

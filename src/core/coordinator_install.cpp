@@ -135,6 +135,7 @@ void CoordinatorState::persisted(TimeUs now, uint64_t number) {
 }
 
 void CoordinatorState::installs_sent(TimeUs now, const PendingInstall& pending) {
+    push_pending();  // before the Installs, so that nobody asks about newcomers that it has just seen admitted
     for (uint32_t group_id : pending.groups) {
         GroupInfo& group = groups_[group_id];
         group.installing = false;
@@ -158,7 +159,6 @@ void CoordinatorState::installs_sent(TimeUs now, const PendingInstall& pending) 
         send(id, wire::Left{});
         remove_member(id);
     }
-    push_pending();
     if (pending.boundary) {
         boundary_ = false;
         finish_boundary_without_change();

@@ -43,6 +43,7 @@ struct MemberInfo {
     Stage stage = Stage::kPreparing;
     uint64_t arrival = 0;
     uint64_t prepare_number = 0;
+    uint32_t prepare_failures = 0;
     TimeUs prepare_deadline = kNever;
     TimeUs lost_at = 0;  ///< when the connection went
     std::optional<wire::Vote> vote;

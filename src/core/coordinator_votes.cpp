@@ -8,6 +8,7 @@ namespace pccl::core {
 namespace {
 
 constexpr TimeUs kDeadLinkRetry = 30 * kSecond;
+constexpr uint32_t kPrepareFailuresMax = 3;
 
 bool is_newcomer(const MemberInfo& member) {
     return member.stage == Stage::kPreparing || member.stage == Stage::kReady;
@@ -98,7 +99,8 @@ bool CoordinatorState::on_prepared(TimeUs now, const MemberId& from, const wire:
             }
         }
         if (!alive(from)) return true;
-        if (unreachable) {
+        // A member may have died a moment ago, and the news of it be still on the way here.
+        if (unreachable && ++member.prepare_failures >= kPrepareFailuresMax) {
             drop_newcomer(from, Code::RANK_CONNECTION_FAILED, message.reason);
         } else {
             prepare(now, from);

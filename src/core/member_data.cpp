@@ -147,7 +147,7 @@ Place MemberState::place(TimeUs now, const MemberId& peer, const wire::Data& hea
         uint8_t* slot = slots_.take(bytes);
         if (slot == nullptr) return violation("no memory for early data");
         link.flow.future_held += bytes;
-        link.in_flight.push_back({header.key, slot, true, true, bytes});
+        link.in_flight.push_back({header.key, slot, true, true});
         return {slot, false, {}};
     }
     const bool old = header.epoch != epoch_ || frozen_;
@@ -169,13 +169,13 @@ Place MemberState::place(TimeUs now, const MemberId& peer, const wire::Data& hea
             return violation("more data than it was given credit for");
         const Collective::Landing landing = op->run->place(*rank, header, bytes);
         if (landing.error != nullptr) return violation(landing.error);
-        link.in_flight.push_back({header.key, landing.data, landing.is_slot, false, bytes});
+        link.in_flight.push_back({header.key, landing.data, landing.is_slot, false});
         return {landing.data, false, {}};
     }
     const char* error = "data of an operation that has none";
     uint8_t* data = op->shared ? op->shared->place(*rank, header, bytes, &error) : nullptr;
     if (data == nullptr) return violation(error);
-    link.in_flight.push_back({header.key, data, false, false, bytes});
+    link.in_flight.push_back({header.key, data, false, false});
     return {data, false, {}};
 }
 
@@ -192,7 +192,7 @@ Place MemberState::place_early(Link& link, const wire::Data& header, uint32_t by
         return {nullptr, true, "more eager data than the budget"};
     uint8_t* slot = slots_.take(bytes);
     if (slot == nullptr) return {nullptr, true, "no memory for early data"};
-    link.in_flight.push_back({header.key, slot, true, true, bytes});
+    link.in_flight.push_back({header.key, slot, true, true});
     return {slot, false, {}};
 }
 

@@ -94,7 +94,6 @@ struct InFlight {
     uint8_t* data;
     bool is_slot;
     bool is_early;  ///< for an operation not called yet, or an epoch not installed yet
-    uint32_t bytes;
 };
 
 /// All lanes to one peer.

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
@@ -56,26 +57,32 @@ void SlotPool::give(uint8_t* slot) {
     free_[index].push_back(slot);
 }
 
-UndoCache::~UndoCache() { std::free(kept_); }
-
-uint8_t* UndoCache::take(size_t bytes) {
-    if (kept_ != nullptr && kept_bytes_ >= bytes) {
-        uint8_t* out = kept_;
-        kept_ = nullptr;
-        kept_bytes_ = 0;
-        return out;
-    }
-    return static_cast<uint8_t*>(std::malloc(bytes));
+UndoCache::~UndoCache() {
+    if (kept_ != nullptr) std::free(kept_ - kAlignment);
 }
 
-void UndoCache::give(uint8_t* buffer, size_t bytes) {
-    if (bytes <= kKeptBytesMax && bytes > kept_bytes_) {
-        std::free(kept_);
-        kept_ = buffer;
-        kept_bytes_ = bytes;
-    } else {
-        std::free(buffer);
+uint8_t* UndoCache::take(size_t bytes) {
+    // A small operation does not borrow a large buffer, or the next large one would have to allocate.
+    if (kept_ != nullptr && kept_bytes_ >= bytes && kept_bytes_ / 4 <= bytes) {
+        kept_bytes_ = 0;
+        return std::exchange(kept_, nullptr);
     }
+    auto* block = static_cast<uint8_t*>(std::malloc(bytes + kAlignment));
+    if (block == nullptr) return nullptr;
+    std::memcpy(block, &bytes, sizeof bytes);
+    return block + kAlignment;
+}
+
+void UndoCache::give(uint8_t* buffer) {
+    size_t bytes;
+    std::memcpy(&bytes, buffer - kAlignment, sizeof bytes);
+    if (bytes > kKeptBytesMax || bytes <= kept_bytes_) {
+        std::free(buffer - kAlignment);
+        return;
+    }
+    if (kept_ != nullptr) std::free(kept_ - kAlignment);
+    kept_ = buffer;
+    kept_bytes_ = bytes;
 }
 
 }  // namespace pccl::core

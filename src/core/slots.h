@@ -47,7 +47,7 @@ class UndoCache {
 
     /// Null when there is no memory.
     uint8_t* take(size_t bytes);
-    void give(uint8_t* buffer, size_t bytes);
+    void give(uint8_t* buffer);
 
    private:
     static constexpr size_t kKeptBytesMax = 256 << 20;

@@ -102,11 +102,13 @@ void Dialer::resolved(std::vector<transport::SocketAddress> addresses, const std
 
 void Dialer::connected(size_t index, int fd, const transport::SocketAddress& remote) {
     OutgoingLane& outgoing = *lanes_[index];
+    const bool same_host = transport::is_same_host(fd);
+    if (same_host) transport::set_same_host_options(fd);
     if (index == 0) {
         address_ = remote;
         const uint32_t wish = table_.options().lanes;
         lanes_wanted_ = wish != 0 ? static_cast<uint16_t>(std::min<uint32_t>(wish, kLanesMax))
-                                  : (transport::is_same_host(fd) ? uint16_t{1} : kLanesElsewhere);
+                                  : (same_host ? uint16_t{1} : kLanesElsewhere);
     }
     answer_deadline_ = events_.now() + table_.options().handshake;
     outgoing.lane = std::make_unique<transport::TcpLane>(table_.poller(), fd, remote.text(), &outgoing);

@@ -110,7 +110,7 @@ Status Session::wait(core::Ticket ticket, bool listed, TimeUs timeout, core::Cal
 void Session::drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, TimeUs until) {
     driven_ = true;
     driver_ = std::this_thread::get_id();
-    poller_.take();
+    if (!poller_.taken()) poller_.take();
     const TimeUs spin_until = now() + kSpin;
     transport::Poller::Ready ready;
     for (TimeUs at = now(); member_->result(ticket) == nullptr && at < until; at = now()) {
@@ -125,10 +125,29 @@ void Session::drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, Tim
         poller_.dispatch(ready);
         settle();
     }
-    poller_.give();
+    stop_driving();
+}
+
+/// Keeps the descriptors for the next call if that is likely to come at once: otherwise the loop would wake up for every
+/// frame in between and compete for the lock. A timer of the loop takes them back when no call comes.
+void Session::stop_driving() {
     driven_ = false;
     driver_ = {};
     if (sleepers_ > 0) changed_.notify_all();  // one of them drives from here on
+    if (sleepers_ > 0 || leaving_ || member_->open_calls() > 1) {
+        poller_.give();
+        return;
+    }
+    lease_used_ = true;
+    if (!lease_ticking_) lease_ticking_ = lease_wanted_ = true;
+}
+
+void Session::lease_ticked() {
+    Turn turn(*this);
+    if (!driven_ && std::exchange(lease_used_, false)) return;
+    if (!driven_ && poller_.taken()) poller_.give();
+    lease_ticking_ = false;
+    uv_timer_stop(&lease_timer_);
 }
 
 /// The loop's turn with the descriptors.
@@ -152,6 +171,7 @@ void Session::settle() {
         if (sleepers_ > 0) changed_.notify_all();
         if (driven_ && driver_ != std::this_thread::get_id()) poller_.wake();
     }
+    if (leaving_ && sleepers_ > 0) changed_.notify_all();
     const TimeUs next = next_deadline();
     if (next < armed_at_) {
         armed_at_ = next;
@@ -162,7 +182,7 @@ void Session::settle() {
 /// Ends a turn: settles, lets go of the lock, and does or hands over what must be done without it.
 void Session::finish(std::unique_lock<std::mutex>& lock) {
     settle();
-    const bool work = (arm_wanted_ || !control_queue_.empty() || !look_ups_.empty()) && on_loop_ && !loop_work_posted_;
+    const bool work = (arm_wanted_ || lease_wanted_ || !control_queue_.empty() || !look_ups_.empty()) && on_loop_ && !loop_work_posted_;
     if (work) loop_work_posted_ = true;
     std::vector<std::pair<LogLevel, std::string>> logs;
     logs.swap(logs_);
@@ -226,6 +246,8 @@ void Session::leave() {
     }
     {
         Turn turn(*this);
+        leaving_ = true;
+        if (poller_.taken() && !driven_) poller_.give();
         if (links_ != nullptr) links_->shut_down();
     }
     await_lingering();
@@ -246,7 +268,7 @@ void Session::await_lingering() {
     while (links_->lingering() > 0 && now() < until) {
         settle();
         ++sleepers_;
-        changed_.wait_for(turn.lock, std::chrono::milliseconds(10));
+        changed_.wait_for(turn.lock, std::chrono::microseconds(until - now()));
         --sleepers_;
     }
 }

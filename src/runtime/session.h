@@ -64,13 +64,18 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
         uint64_t number = 0;
         wire::Endpoint endpoint;
     };
+    /// How long a waiting thread looks again and again before it sleeps.
     static constexpr TimeUs kSpin = 30;
+    /// Whoever has waited keeps the descriptors for about this long after, for the next call.
+    static constexpr uint64_t kLeaseMs = 1;
 
     // session.cpp
     void finish(std::unique_lock<std::mutex>& lock);
     void settle();
     void drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, TimeUs until);
+    void stop_driving();
     void serve_descriptors();
+    void lease_ticked();
     void await_lingering();
 
     // session_actions.cpp
@@ -137,6 +142,9 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     bool completed_ = false;  // a call ended in this turn
     bool driven_ = false;
     std::thread::id driver_;
+    bool lease_used_ = false;      // since the last tick
+    bool lease_ticking_ = false;   // the loop looks every kLeaseMs whether it is still used
+    bool leaving_ = false;
     bool ended_ = false;
 
     // Work for the loop.
@@ -145,6 +153,7 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     std::vector<LookUp> look_ups_;
     TimeUs armed_at_ = kNever;
     bool arm_wanted_ = false;
+    bool lease_wanted_ = false;
 
     // The coordinator. Connections are numbered, and what concerns an older one is ignored.
     uint64_t connection_ = 0;
@@ -157,7 +166,7 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     uint64_t control_number_ = 0;
     std::vector<std::unique_ptr<transport::Resolution>> resolutions_;
     bool on_loop_ = false;
-    uv_timer_t timer_{};
+    uv_timer_t timer_{}, lease_timer_{};
     uv_poll_t poll_{};
     std::shared_ptr<Session> self_;  // until the handles are closed
     int handles_open_ = 0;

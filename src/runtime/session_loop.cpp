@@ -15,11 +15,13 @@ constexpr TimeUs kPauseFirst = 20 * kMillisecond;
 
 void Session::start_on_loop() {
     self_ = shared_from_this();
-    uv_timer_init(loop_.loop(), &timer_);
-    timer_.data = this;
+    for (uv_timer_t* timer : {&timer_, &lease_timer_}) {
+        uv_timer_init(loop_.loop(), timer);
+        timer->data = this;
+    }
     const int rc = uv_poll_init(loop_.loop(), &poll_, poller_.outer_fd());
     poll_.data = this;
-    handles_open_ = rc == 0 ? 2 : 1;
+    handles_open_ = rc == 0 ? 3 : 2;
     {
         Turn turn(*this);
         on_loop_ = true;
@@ -41,8 +43,8 @@ void Session::stop_on_loop() {
         auto* session = static_cast<Session*>(handle->data);
         if (--session->handles_open_ == 0) session->self_.reset();
     };
-    if (handles_open_ == 2) uv_close(reinterpret_cast<uv_handle_t*>(&poll_), closed);
-    uv_close(reinterpret_cast<uv_handle_t*>(&timer_), closed);
+    if (handles_open_ == 3) uv_close(reinterpret_cast<uv_handle_t*>(&poll_), closed);
+    for (uv_timer_t* timer : {&timer_, &lease_timer_}) uv_close(reinterpret_cast<uv_handle_t*>(timer), closed);
 }
 
 /// Does what turns left for the loop.
@@ -50,7 +52,7 @@ void Session::loop_work() {
     std::vector<ControlItem> items;
     std::vector<LookUp> look_ups;
     TimeUs at = kNever;
-    bool arm = false;
+    bool arm = false, lease = false;
     {
         const std::lock_guard lock(lock_);
         loop_work_posted_ = false;
@@ -58,6 +60,7 @@ void Session::loop_work() {
         items.swap(control_queue_);
         look_ups.swap(look_ups_);
         arm = std::exchange(arm_wanted_, false);
+        lease = std::exchange(lease_wanted_, false);
         at = armed_at_;
     }
     for (const ControlItem& item : items) {
@@ -69,6 +72,11 @@ void Session::loop_work() {
         }
     }
     for (const LookUp& request : look_ups) look_up(request);
+    if (lease) {
+        const auto ticked = [](uv_timer_t* timer) { static_cast<Session*>(timer->data)->lease_ticked(); };
+        uv_update_time(loop_.loop());
+        uv_timer_start(&lease_timer_, ticked, kLeaseMs, kLeaseMs);
+    }
     if (arm && at != kNever) {
         const TimeUs left_ms = std::max<TimeUs>((at - now() + kMillisecond - 1) / kMillisecond, 0);
         uv_update_time(loop_.loop());

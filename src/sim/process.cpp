@@ -371,6 +371,14 @@ void Process::coordinator_frame(wire::Type type, std::span<const uint8_t> body) 
         wire::Welcome message;
         if (wire::decode(body, message)) run_ = message.run;
     }
+    if (type == wire::Type::kInstall) {
+        wire::Install install;
+        if (wire::decode(body, install)) {
+            for (const wire::Decision& decision : install.decisions) {
+                ++world_.statistics().verdicts[static_cast<size_t>(decision.verdict) % 7];
+            }
+        }
+    }
     if (!member_->coordinator_frame(world_.now(), type, body)) {
         world_.fail("I5", World::name(node_) + " refused a frame of type " + std::to_string(static_cast<int>(type)) +
                               " of its own coordinator");

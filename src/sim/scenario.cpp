@@ -30,7 +30,7 @@ void draw_timeouts(Scenario& s, Random& random) {
 }
 
 void draw_programs(Scenario& s, Random& random) {
-    s.steps = static_cast<uint32_t>(random.between(3, 10));
+    s.steps = static_cast<uint32_t>(random.between(3, 14));
     s.reduces_max = static_cast<uint32_t>(random.between(1, 4));
     s.count_max = random.pick(std::vector<uint64_t>{8, 100, 400, 1500});
     s.tags = static_cast<uint32_t>(random.between(1, 6));
@@ -54,7 +54,7 @@ void draw_programs(Scenario& s, Random& random) {
 
 void draw_members(Scenario& s, Random& random, uint32_t members_max) {
     uint32_t founders = static_cast<uint32_t>(random.between(2, std::max<int64_t>(2, std::min(5u, members_max))));
-    if (random.chance(0.05)) founders = static_cast<uint32_t>(random.between(2, std::max(2u, members_max)));
+    if (random.chance(0.1)) founders = static_cast<uint32_t>(random.between(2, std::max(2u, members_max)));
     const bool two_groups = founders >= 3 && random.chance(0.15);
     const uint32_t joiners =
         founders < members_max && random.chance(0.6)
@@ -64,7 +64,7 @@ void draw_members(Scenario& s, Random& random, uint32_t members_max) {
         Spawn spawn;
         spawn.group = two_groups ? static_cast<uint32_t>(random.below(2)) : 0;
         if (i >= founders) {
-            spawn.at = random.between(0, s.faults_end);
+            spawn.at = random.between(0, random.between(1, s.faults_end));
         } else {
             spawn.at = random.chance(0.7) ? i * 10 : random.between(0, 20 * kMillisecond);
         }
@@ -97,7 +97,8 @@ void draw_step(Fault& fault, Random& random) {
     const Step step = random.pick(steps);
     fault.when = step.when;
     fault.type = step.type;
-    fault.skip = static_cast<uint32_t>(random.below(step.skip_max + 1));
+    // Small numbers more often: most runs are short.
+    fault.skip = static_cast<uint32_t>(random.below(random.below(step.skip_max + 1) + 1));
 }
 
 Fault draw_fault(const Scenario& s, Random& random) {
@@ -109,7 +110,8 @@ Fault draw_fault(const Scenario& s, Random& random) {
     fault.kind = random.pick(kinds);
     if (fault.kind == Kind::kCrash && random.chance(0.15)) fault.kind = Kind::kVanish;
     if (fault.kind == Kind::kSever && random.chance(0.15)) fault.kind = Kind::kBreakPair;
-    fault.at = random.between(0, s.faults_end);
+    // Early moments more often: programs may be over long before the last fault is due.
+    fault.at = random.between(0, random.between(1, s.faults_end));
     if (random.chance(0.6)) draw_step(fault, random);
     // The one whose step it is, or just anybody.
     if (fault.when != Fault::When::kTime && random.chance(0.3)) {
@@ -143,11 +145,11 @@ Scenario random_scenario(uint64_t seed, uint32_t members_max) {
     s.seed = seed;
     draw_network(s, random);
     draw_timeouts(s, random);
-    s.faults_end = random.between(50, 1500) * kMillisecond;
+    s.faults_end = random.between(50, random.chance(0.5) ? 300 : 1500) * kMillisecond;
     draw_programs(s, random);
     draw_members(s, random, std::max(2u, members_max));
     const bool calm = random.chance(0.1);
-    const int64_t faults = calm ? 0 : random.between(1, 5);
+    const int64_t faults = calm ? 0 : random.between(1, random.chance(0.3) ? 12 : 5);
     for (int64_t i = 0; i < faults; ++i) s.faults.push_back(draw_fault(s, random));
     return s;
 }

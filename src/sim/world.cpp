@@ -1,6 +1,7 @@
 #include "sim/world.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace pccl::sim {
 
@@ -13,6 +14,7 @@ void Statistics::add(const Statistics& other) {
     epochs += other.epochs;
     successes += other.successes;
     errors += other.errors;
+    for (size_t v = 0; v < std::size(verdicts); ++v) verdicts[v] += other.verdicts[v];
 }
 
 World::World(const Scenario& scenario, const RunOptions& options)

@@ -77,4 +77,9 @@ bool is_same_host(int fd) {
     return remote.is_loopback() || remote.same_host(local_address(fd));
 }
 
+void set_same_host_options(int fd) {
+    static constexpr char kUnpaced[] = "reno";  // part of every kernel
+    ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, kUnpaced, sizeof kUnpaced - 1);
+}
+
 }  // namespace pccl::transport

@@ -30,4 +30,7 @@ SocketAddress remote_address(int fd);
 /// Whether both ends are on this host.
 bool is_same_host(int fd);
 
+/// For a connected socket whose ends are both on this host: nothing can be lost there, so that pacing only costs time.
+void set_same_host_options(int fd);
+
 }  // namespace pccl::transport

@@ -29,8 +29,10 @@ class Encoder {
     template <class T>
     void number(const T& value) {
         static_assert(std::is_integral_v<T> || std::is_enum_v<T>);
-        auto bits = static_cast<uint64_t>(value);
-        for (size_t i = 0; i < sizeof(T); ++i) out_.push_back(static_cast<uint8_t>(bits >> (8 * i)));
+        const auto bits = static_cast<uint64_t>(value);
+        uint8_t raw[sizeof(T)];
+        for (size_t i = 0; i < sizeof(T); ++i) raw[i] = static_cast<uint8_t>(bits >> (8 * i));
+        out_.insert(out_.end(), raw, raw + sizeof(T));
     }
     void operator()(const bool& value) { number(static_cast<uint8_t>(value)); }
     void operator()(const Id128& id) { out_.insert(out_.end(), id.data.begin(), id.data.end()); }

@@ -1,6 +1,7 @@
 /*
- * A C99 program in the style of PCCL 1.0: the old include names, designated initialisers that leave fields out, a loop
- * that looks at the world before each step, retries after a loss, and synchronises a shared state with a counter.
+ * A C99 program in the style of PCCL 1.0: the old include names, designated initialisers that leave fields
+ * out, a loop that looks at the world before each step, retries after a loss, and synchronises a shared state
+ * with a counter.
  */
 #include <ccoip.h>
 #include <ccoip_inet.h>
@@ -9,18 +10,21 @@
 
 #include "v1_program.h"
 
-#define TRY(call)                                                                 \
-    do {                                                                          \
-        if ((call) != pcclSuccess) {                                              \
+#define TRY(call)                                                                           \
+    do {                                                                                    \
+        if ((call) != pcclSuccess) {                                                        \
             strncpy(outcome->failure, pcclGetLastError(NULL), sizeof outcome->failure - 1); \
-            return 1;                                                             \
-        }                                                                         \
+            return 1;                                                                       \
+        }                                                                                   \
     } while (0)
 
-static int train(pcclComm_t *comm, int peers, int steps, struct v1_outcome *outcome) {
+static int train(pcclComm_t* comm, int peers, int steps, struct v1_outcome* outcome) {
     float weights[64] = {0};
-    pcclTensorInfo_t infos[1] = {{
-        .name = "weights", .data = weights, .count = 64, .datatype = pcclFloat, .device_type = pcclDeviceCpu}};
+    pcclTensorInfo_t infos[1] = {{.name = "weights",
+                                  .data = weights,
+                                  .count = 64,
+                                  .datatype = pcclFloat,
+                                  .device_type = pcclDeviceCpu}};
     pcclSharedState_t state = {.revision = 0, .count = 1, .infos = infos};
     int world = 0;
     while (outcome->steps < steps) {
@@ -33,7 +37,8 @@ static int train(pcclComm_t *comm, int peers, int steps, struct v1_outcome *outc
         TRY(pcclArePeersPending(comm, &pending));
         if (pending) TRY(pcclUpdateTopology(comm));
         pcclSharedStateSyncInfo_t sync_info;
-        TRY(pcclSynchronizeSharedState(comm, &state, PCCL_SHARED_STATE_SYNC_STRATEGY_ENFORCE_POPULAR, &sync_info));
+        TRY(pcclSynchronizeSharedState(comm, &state, PCCL_SHARED_STATE_SYNC_STRATEGY_ENFORCE_POPULAR,
+                                       &sync_info));
         float gradients[64];
         for (int i = 0; i < 64; ++i) gradients[i] = (float)i;
         pcclReduceDescriptor_t descriptor = {
@@ -56,12 +61,12 @@ static int train(pcclComm_t *comm, int peers, int steps, struct v1_outcome *outc
     return 0;
 }
 
-int v1_program(uint16_t port, int peers, int steps, struct v1_outcome *outcome) {
+int v1_program(uint16_t port, int peers, int steps, struct v1_outcome* outcome) {
     memset(outcome, 0, sizeof *outcome);
     pcclCommCreateParams_t params = {
         .master_address = {.inet = {.protocol = inetIPv4, .ipv4 = {{127, 0, 0, 1}}}, .port = port},
         .peer_group = 0};
-    pcclComm_t *comm = NULL;
+    pcclComm_t* comm = NULL;
     TRY(pcclInit());
     TRY(pcclCreateCommunicator(&params, &comm));
     int failed = 1;

@@ -17,7 +17,7 @@ struct v1_outcome {
 };
 
 /* 0 when all steps were made; otherwise `failure` says why not. */
-int v1_program(uint16_t port, int peers, int steps, struct v1_outcome *outcome);
+int v1_program(uint16_t port, int peers, int steps, struct v1_outcome* outcome);
 
 #ifdef __cplusplus
 }

@@ -30,8 +30,8 @@ def coordinator(**options: Any) -> Iterator[str]:
 
 
 def peer(address: str, *, keep: bool = True, **options: Any) -> pccl.Communicator:
-    """A communicator whose listening port is on loopback and free; without more options it reports failures. One
-    that is kept leaves only when all results are in, so that no peer sees another leave while it looks around."""
+    """A communicator on a free port of loopback; without more options it reports failures. One that
+    is kept leaves only when all results are in, so that no peer sees another leave while it looks around."""
     options.setdefault("on_failure", pccl.OnFailure.REPORT)
     options.setdefault("bind_address", "127.0.0.1")
     options.setdefault("port_first", 0)

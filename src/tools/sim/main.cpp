@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cinttypes>
 #include <cstdio>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,12 @@ void write_statistics(std::FILE* out, const Arguments& arguments, const sim::Sum
                  s.faults, s.evictions);
     std::fprintf(out, "  \"epochs\": %" PRIu64 ",\n  \"calls_succeeded\": %" PRIu64 ",\n  \"calls_failed\": %" PRIu64 ",\n",
                  s.epochs, s.successes, s.errors);
+    const char* const kVerdicts[] = {"", "fail", "commit", "finish", "cancel", "resume", "abort"};
+    std::fprintf(out, "  \"decisions\": {");
+    for (size_t v = 1; v < std::size(kVerdicts); ++v) {
+        std::fprintf(out, "%s\"%s\": %" PRIu64, v == 1 ? "" : ", ", kVerdicts[v], s.verdicts[v]);
+    }
+    std::fprintf(out, "},\n");
     std::fprintf(out, "  \"wall_seconds\": %.2f\n}\n", wall_s);
 }
 

@@ -6,7 +6,6 @@
 #include <deque>
 #include <set>
 #include <string>
-#include <tuple>
 #include <unordered_map>
 #include <vector>
 
