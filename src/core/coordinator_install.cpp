@@ -135,7 +135,8 @@ void CoordinatorState::persisted(TimeUs now, uint64_t number) {
 }
 
 void CoordinatorState::installs_sent(TimeUs now, const PendingInstall& pending) {
-    push_pending();  // before the Installs, so that nobody asks about newcomers that it has just seen admitted
+    push_pending();  // before the Installs, so that nobody asks about newcomers that it has just seen
+                     // admitted
     for (uint32_t group_id : pending.groups) {
         GroupInfo& group = groups_[group_id];
         group.installing = false;

@@ -24,8 +24,8 @@ bool MemberState::tag_free(wire::OpKind kind, uint64_t tag) const {
     return at == tags_.end() || at->second.busy == 0;
 }
 
-/// Whether the next call of the tag was ended by a decision before it was made: its report must reach the caller, and use
-/// up its number, even when the group has one member by now.
+/// Whether the next call of the tag was ended by a decision before it was made: its report must reach the
+/// caller, and use up its number, even when the group has one member by now.
 bool MemberState::reported_already(uint64_t tag) const {
     const auto at = tags_.find({wire::OpKind::kReduce, tag});
     const uint64_t calls = at == tags_.end() ? 0 : at->second.calls;
@@ -40,7 +40,8 @@ Status MemberState::all_reduce(TimeUs now, const ReduceCall& call, Ticket* ticke
         return {Code::INVALID_ARGUMENT, "all-reduce: " + std::to_string(call.count) +
                                             " elements are more than an operation can have"};
     }
-    if (!blocked() && alone() && !reported_already(call.tag)) return {Code::TOO_FEW_PEERS, "all-reduce: the peer group has one member only"};
+    if (!blocked() && alone() && !reported_already(call.tag))
+        return {Code::TOO_FEW_PEERS, "all-reduce: the peer group has one member only"};
     if (!tag_free(wire::OpKind::kReduce, call.tag)) {
         return {Code::INVALID_ARGUMENT,
                 "all-reduce: tag " + std::to_string(call.tag) + " is in flight until it is awaited"};
@@ -223,8 +224,8 @@ void MemberState::begin_query(TimeUs now, Ticket ticket) {
 void MemberState::begin_sync(TimeUs now, SyncCall call, Ticket ticket) {
     Op* op = begin_op(now, wire::OpKind::kSharedState, 0, ticket, {});
     if (op == nullptr) return;
-    // Who comes to a group that has a state already is given what may differ, too; at the first election of all, each
-    // member's own stays.
+    // Who comes to a group that has a state already is given what may differ, too; at the first election of
+    // all, each member's own stays.
     const bool newcomer = !synced_once_ && next_revision_ > 0;
     op->shared = std::make_unique<SharedState>(std::move(call), next_revision_, newcomer,
                                                config_.adopt_highest_revision);

@@ -181,8 +181,8 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
         for (const wire::TagCounter& counter : message.counters)
             tags_[{counter.kind, counter.tag}].calls = counter.ended;
     } else if (message.boundary && !message.counters.empty()) {
-        // Nothing is open at a boundary. A report that was never fetched by a call is dropped here, so that the next
-        // call of its tag has the same number at this member as at the others and at the newcomers.
+        // Nothing is open at a boundary. A report that was never fetched by a call is dropped here, so that
+        // the next call of its tag has the same number at this member as at the others and at the newcomers.
         for (const wire::TagCounter& counter : message.counters) {
             uint64_t& calls = tags_[{counter.kind, counter.tag}].calls;
             calls = std::max(calls, counter.ended);
@@ -195,7 +195,8 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
     prepare_.reset();
     suspicions_.clear();
     for (auto& [id, link] : links_) {
-        // What came of this epoch before, landed or on its way, was sent by members that installed it earlier.
+        // What came of this epoch before, landed or on its way, was sent by members that installed it
+        // earlier.
         const uint64_t held = link.flow.future_held;
         link.flow = {};
         link.flow.eager_held = held;

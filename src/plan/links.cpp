@@ -29,12 +29,9 @@ std::vector<uint32_t> count_dead_links(const Topology& topology) {
 
 const char* name_of(Kind kind) {
     switch (kind) {
-        case Kind::kAuto:
-            return "auto";
-        case Kind::kRing:
-            return "ring";
-        case Kind::kMesh:
-            return "mesh";
+        case Kind::kAuto: return "auto";
+        case Kind::kRing: return "ring";
+        case Kind::kMesh: return "mesh";
     }
     return "invalid";
 }

@@ -12,8 +12,8 @@ namespace pccl::runtime {
 
 namespace {
 
-/// How often a blocking call is made again after deaths; each one costs the run a member or a link, so that this is only
-/// a guard against a fault of ours.
+/// How often a blocking call is made again after deaths; each one costs the run a member or a link, so that
+/// this is only a guard against a fault of ours.
 constexpr int kTriesMax = 64;
 /// Tickets of the program carry the number of their session, since every session counts from one.
 constexpr int kSessionShift = 48;
@@ -122,7 +122,9 @@ Status Communicator::all_reduce_async(const core::ReduceCall& call, core::Ticket
     const auto session = impl_->current();
     if (session == nullptr) return not_connected();
     core::Ticket inner = 0;
-    const auto launch = [&](core::Member& member, TimeUs now, core::Ticket* out) { return member.all_reduce(now, call, out); };
+    const auto launch = [&](core::Member& member, TimeUs now, core::Ticket* out) {
+        return member.all_reduce(now, call, out);
+    };
     const Status status = session->call(launch, true, &inner);
     if (status.ok()) *ticket = impl_->outer(inner);
     return status;
@@ -154,7 +156,9 @@ Status Communicator::cancel(core::Ticket ticket) {
 Status Communicator::peers_pending(bool* pending) {
     const auto session = impl_->current();
     if (session == nullptr) return not_connected();
-    const auto ask = [](core::Member& member, TimeUs now, core::Ticket* out) { return member.peers_pending(now, out); };
+    const auto ask = [](core::Member& member, TimeUs now, core::Ticket* out) {
+        return member.peers_pending(now, out);
+    };
     Status status;
     for (int i = 0; i < kTriesMax; ++i) {
         core::CallResult result;
@@ -169,14 +173,18 @@ Status Communicator::update_topology() {
     const auto session = impl_->current();
     if (session == nullptr) return not_connected();
     core::CallResult result;
-    return impl_->run(session, [](core::Member& m, TimeUs now, core::Ticket* out) { return m.update_topology(now, out); }, &result);
+    return impl_->run(
+        session, [](core::Member& m, TimeUs now, core::Ticket* out) { return m.update_topology(now, out); },
+        &result);
 }
 
 Status Communicator::optimize_topology() {
     const auto session = impl_->current();
     if (session == nullptr) return not_connected();
     core::CallResult result;
-    return impl_->run(session, [](core::Member& m, TimeUs now, core::Ticket* out) { return m.optimize_topology(now, out); }, &result);
+    return impl_->run(
+        session, [](core::Member& m, TimeUs now, core::Ticket* out) { return m.optimize_topology(now, out); },
+        &result);
 }
 
 Status Communicator::synchronize(core::SyncCall call, core::CallResult* result) {
@@ -187,7 +195,9 @@ Status Communicator::synchronize(core::SyncCall call, core::CallResult* result) 
     Status status;
     for (int i = 0; i < kTriesMax; ++i) {
         *result = {};
-        const auto ask = [&](core::Member& member, TimeUs now, core::Ticket* out) { return member.synchronize(now, call, out); };
+        const auto ask = [&](core::Member& member, TimeUs now, core::Ticket* out) {
+            return member.synchronize(now, call, out);
+        };
         status = impl_->run(session, ask, result);
         tx_bytes += result->tx_bytes;
         rx_bytes += result->rx_bytes;

@@ -13,7 +13,8 @@ struct Dialer::OutgoingLane final : transport::LaneOwner {
     OutgoingLane(Dialer& of_dialer, size_t at) : dialer(of_dialer), index(at) {}
 
     void lane_heard(transport::Lane&) override {}
-    bool lane_frame(transport::Lane&, wire::Type type, std::span<const uint8_t> body, std::string* why) override {
+    bool lane_frame(transport::Lane&, wire::Type type, std::span<const uint8_t> body,
+                    std::string* why) override {
         wire::HelloAck ack;
         if (type != wire::Type::kHelloAck || answered || !wire::decode(body, ack)) {
             *why = "the answer to the hello is not valid";
@@ -24,7 +25,9 @@ struct Dialer::OutgoingLane final : transport::LaneOwner {
     transport::IncomingPlace lane_place(transport::Lane&, const wire::Data&, uint32_t) override {
         return {nullptr, true, "data before the handshake"};
     }
-    bool lane_landed(transport::Lane&, const wire::Data&, uint8_t*, uint32_t, std::string*) override { return false; }
+    bool lane_landed(transport::Lane&, const wire::Data&, uint8_t*, uint32_t, std::string*) override {
+        return false;
+    }
     bool lane_next_data(transport::Lane&, transport::OutgoingData&) override { return false; }
     void lane_writable(transport::Lane& writable) override { writable.pump(); }
     void lane_lost(transport::Lane& lost, const std::string& why) override {
@@ -80,10 +83,12 @@ void Dialer::start_round() {
     refusal_.clear();
     lanes_.push_back(std::make_unique<OutgoingLane>(*this, 0));
     transport::TcpConnector::Callbacks callbacks;
-    callbacks.on_connected = [this](int fd, const transport::SocketAddress& remote) { connected(0, fd, remote); };
+    callbacks.on_connected = [this](int fd, const transport::SocketAddress& remote) {
+        connected(0, fd, remote);
+    };
     callbacks.on_failed = [this](const std::string& why) { connect_failed(why); };
-    lanes_[0]->connector = std::make_unique<transport::TcpConnector>(table_.poller(), table_.options().tcp,
-                                                                     std::move(addresses), std::move(callbacks));
+    lanes_[0]->connector = std::make_unique<transport::TcpConnector>(
+        table_.poller(), table_.options().tcp, std::move(addresses), std::move(callbacks));
     lanes_[0]->connector->start(events_.now());
 }
 
@@ -180,7 +185,9 @@ void Dialer::open_other_lanes() {
     for (size_t i = 1; i < lanes_wanted_; ++i) lanes_.push_back(std::make_unique<OutgoingLane>(*this, i));
     for (size_t i = 1; i < lanes_wanted_ && in_round_; ++i) {
         transport::TcpConnector::Callbacks callbacks;
-        callbacks.on_connected = [this, i](int fd, const transport::SocketAddress& remote) { connected(i, fd, remote); };
+        callbacks.on_connected = [this, i](int fd, const transport::SocketAddress& remote) {
+            connected(i, fd, remote);
+        };
         callbacks.on_failed = [this](const std::string& why) { connect_failed(why); };
         lanes_[i]->connector = std::make_unique<transport::TcpConnector>(
             table_.poller(), table_.options().tcp, std::vector{address_}, std::move(callbacks));
@@ -254,7 +261,8 @@ void Dialer::tick(TimeUs now) {
             end_round("the peer did not answer the handshake in time", false);
         } else {
             lanes_[0]->lane->close();
-            lane_failed(0, lanes_[0]->lane->remote() + ": no answer to the handshake in time", Failure::kBroken);
+            lane_failed(0, lanes_[0]->lane->remote() + ": no answer to the handshake in time",
+                        Failure::kBroken);
         }
         return;
     }

@@ -1,9 +1,9 @@
-// Opens a link to one peer: name look-up, connections, handshakes, again with growing pauses until it succeeds, is
-// refused for good, or its time is over.
+// Opens a link to one peer: name look-up, connections, handshakes, again with growing pauses until it
+// succeeds, is refused for good, or its time is over.
 //
-// A round draws an incarnation, connects the first lane to whichever address leads to the right peer, and then the other
-// lanes to that same address. Guarded by the progress lock; objects that may be in the middle of a callback are buried
-// with the table, not destroyed.
+// A round draws an incarnation, connects the first lane to whichever address leads to the right peer, and
+// then the other lanes to that same address. Guarded by the progress lock; objects that may be in the middle
+// of a callback are buried with the table, not destroyed.
 #pragma once
 
 #include <memory>

@@ -17,7 +17,8 @@ constexpr int kLogsPerSecond = 5;
 
 }  // namespace
 
-bool Handshake::lane_frame(transport::Lane&, wire::Type type, std::span<const uint8_t> body, std::string* why) {
+bool Handshake::lane_frame(transport::Lane&, wire::Type type, std::span<const uint8_t> body,
+                           std::string* why) {
     if (type != wire::Type::kHello || greeted) {
         *why = "the first frame is not a hello";
         return false;
@@ -30,7 +31,8 @@ void Handshake::lane_lost(transport::Lane&, const std::string& why) { table.hand
 void LinkTable::accepted(int fd, const transport::SocketAddress& remote) {
     if (handshakes_.size() >= options_.handshakes_max) {
         // Whoever has been silent longest gives way, so that silent connections cannot keep peers out.
-        const auto silent = std::find_if(handshakes_.begin(), handshakes_.end(), [](const auto& h) { return !h->greeted; });
+        const auto silent =
+            std::find_if(handshakes_.begin(), handshakes_.end(), [](const auto& h) { return !h->greeted; });
         if (silent == handshakes_.end()) {
             log_rejected(remote.text(), "too many handshakes are going on");
             ::close(fd);
@@ -49,7 +51,8 @@ void LinkTable::accepted(int fd, const transport::SocketAddress& remote) {
 }
 
 void LinkTable::forget_handshake(Handshake& handshake) {
-    const auto at = std::find_if(handshakes_.begin(), handshakes_.end(), [&](const auto& h) { return h.get() == &handshake; });
+    const auto at = std::find_if(handshakes_.begin(), handshakes_.end(),
+                                 [&](const auto& h) { return h.get() == &handshake; });
     if (at == handshakes_.end()) return;
     bury(std::move(*at));
     handshakes_.erase(at);
@@ -64,7 +67,9 @@ void LinkTable::log_rejected(const std::string& remote, const std::string& why) 
     const TimeUs now = events_.now();
     if (now - log_window_ >= kSecond) {
         if (suppressed_ > 0) {
-            events_.log().write(LogLevel::kWarn, std::to_string(suppressed_) + " more connections were closed before they became links");
+            events_.log().write(
+                LogLevel::kWarn,
+                std::to_string(suppressed_) + " more connections were closed before they became links");
         }
         log_window_ = now;
         logged_in_window_ = suppressed_ = 0;
@@ -80,7 +85,8 @@ void LinkTable::log_rejected(const std::string& remote, const std::string& why) 
 void LinkTable::refuse(Handshake& handshake, const wire::HelloAck& ack) {
     // A refusal for now is part of joining; the other side tries again.
     if (ack.retry) {
-        events_.log().write(LogLevel::kDebug, "refused " + handshake.lane->remote() + " for now: " + ack.reason);
+        events_.log().write(LogLevel::kDebug,
+                            "refused " + handshake.lane->remote() + " for now: " + ack.reason);
     } else {
         log_rejected(handshake.lane->remote(), ack.reason);
     }
@@ -98,9 +104,11 @@ bool LinkTable::greet(Handshake& handshake, std::span<const uint8_t> body, std::
         return false;
     }
     wire::HelloAck ack = events_.judge_hello(hello);
-    if (ack.accepted && (hello.lanes == 0 || hello.lanes > kLanesMax || hello.lane >= hello.lanes || hello.incarnation == 0)) {
+    if (ack.accepted && (hello.lanes == 0 || hello.lanes > kLanesMax || hello.lane >= hello.lanes ||
+                         hello.incarnation == 0)) {
         ack.accepted = ack.retry = false;
-        ack.reason = "lane " + std::to_string(hello.lane) + " of " + std::to_string(hello.lanes) + " is not valid";
+        ack.reason =
+            "lane " + std::to_string(hello.lane) + " of " + std::to_string(hello.lanes) + " is not valid";
     }
     for (const auto& other : handshakes_) {
         if (!ack.accepted || !other->greeted || other->hello.from != hello.from) continue;
@@ -124,7 +132,8 @@ bool LinkTable::greet(Handshake& handshake, std::span<const uint8_t> body, std::
     if (here < hello.lanes) {
         handshake.lane->pump();
     } else {
-        // The last answer goes out behind link_up, so that the other side never talks to a link that is not there.
+        // The last answer goes out behind link_up, so that the other side never talks to a link that is not
+        // there.
         complete_if_all_here(hello);
     }
     return true;
@@ -133,7 +142,8 @@ bool LinkTable::greet(Handshake& handshake, std::span<const uint8_t> body, std::
 void LinkTable::drop_other_incarnations(const wire::Hello& hello) {
     for (size_t i = handshakes_.size(); i-- > 0;) {
         Handshake& other = *handshakes_[i];
-        if (!other.greeted || other.hello.from != hello.from || other.hello.incarnation == hello.incarnation) continue;
+        if (!other.greeted || other.hello.from != hello.from || other.hello.incarnation == hello.incarnation)
+            continue;
         other.lane->close();
         forget_handshake(other);
     }
@@ -143,7 +153,9 @@ void LinkTable::complete_if_all_here(const wire::Hello& hello) {
     std::vector<std::unique_ptr<transport::Lane>> lanes(hello.lanes);
     for (size_t i = handshakes_.size(); i-- > 0;) {
         Handshake& handshake = *handshakes_[i];
-        if (!handshake.greeted || handshake.hello.from != hello.from || handshake.hello.incarnation != hello.incarnation) continue;
+        if (!handshake.greeted || handshake.hello.from != hello.from ||
+            handshake.hello.incarnation != hello.incarnation)
+            continue;
         lanes[handshake.hello.lane] = std::move(handshake.lane);
         bury(std::move(handshakes_[i]));
         handshakes_.erase(handshakes_.begin() + static_cast<std::ptrdiff_t>(i));

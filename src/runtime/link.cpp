@@ -5,8 +5,13 @@
 
 namespace pccl::runtime {
 
-Link::Link(LinkTable& table, MemberId peer, uint64_t incarnation, std::vector<std::unique_ptr<transport::Lane>> lanes)
-    : table_(table), events_(table.events()), peer_(peer), incarnation_(incarnation), lanes_(std::move(lanes)) {
+Link::Link(LinkTable& table, MemberId peer, uint64_t incarnation,
+           std::vector<std::unique_ptr<transport::Lane>> lanes)
+    : table_(table),
+      events_(table.events()),
+      peer_(peer),
+      incarnation_(incarnation),
+      lanes_(std::move(lanes)) {
     PCCL_ASSERT(!lanes_.empty());
     for (auto& lane : lanes_) {
         lane->set_owner(this);
@@ -81,7 +86,8 @@ bool Link::lane_frame(transport::Lane&, wire::Type type, std::span<const uint8_t
     return false;
 }
 
-transport::IncomingPlace Link::lane_place(transport::Lane&, const wire::Data& header, uint32_t payload_bytes) {
+transport::IncomingPlace Link::lane_place(transport::Lane&, const wire::Data& header,
+                                          uint32_t payload_bytes) {
     return events_.place(peer_, header, payload_bytes);
 }
 
@@ -103,6 +109,8 @@ bool Link::lane_next_data(transport::Lane&, transport::OutgoingData& out) {
 
 void Link::lane_writable(transport::Lane&) { table_.mark_dirty(*this); }
 
-void Link::lane_lost(transport::Lane& lane, const std::string& why) { table_.fail(*this, lane.remote() + ": " + why); }
+void Link::lane_lost(transport::Lane& lane, const std::string& why) {
+    table_.fail(*this, lane.remote() + ": " + why);
+}
 
 }  // namespace pccl::runtime

@@ -1,5 +1,5 @@
-// All lanes to one peer. Control frames go in order over the first lane; data frames go to whichever lane takes them, so
-// that a slow lane carries less. The loss of one lane is the loss of the link.
+// All lanes to one peer. Control frames go in order over the first lane; data frames go to whichever lane
+// takes them, so that a slow lane carries less. The loss of one lane is the loss of the link.
 //
 // Guarded by the progress lock.
 #pragma once
@@ -16,7 +16,8 @@ class LinkTable;
 
 class Link final : public transport::LaneOwner {
    public:
-    Link(LinkTable& table, MemberId peer, uint64_t incarnation, std::vector<std::unique_ptr<transport::Lane>> lanes);
+    Link(LinkTable& table, MemberId peer, uint64_t incarnation,
+         std::vector<std::unique_ptr<transport::Lane>> lanes);
 
     const MemberId& peer() const { return peer_; }
     uint64_t incarnation() const { return incarnation_; }
@@ -43,7 +44,8 @@ class Link final : public transport::LaneOwner {
     friend class LinkTable;
 
     void lane_heard(transport::Lane& lane) override;
-    bool lane_frame(transport::Lane& lane, wire::Type type, std::span<const uint8_t> body, std::string* why) override;
+    bool lane_frame(transport::Lane& lane, wire::Type type, std::span<const uint8_t> body,
+                    std::string* why) override;
     transport::IncomingPlace lane_place(transport::Lane& lane, const wire::Data& header,
                                         uint32_t payload_bytes) override;
     bool lane_landed(transport::Lane& lane, const wire::Data& header, uint8_t* data, uint32_t payload_bytes,

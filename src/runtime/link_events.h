@@ -1,8 +1,8 @@
-// What the link layer asks of, and tells, the driver above it; the driver passes it on to the core's Member. Tests put a
-// fake in its place.
+// What the link layer asks of, and tells, the driver above it; the driver passes it on to the core's Member.
+// Tests put a fake in its place.
 //
-// Everything is called under the progress lock. After each call the driver may have carried out actions of the core, so
-// that the link which is calling may be closed when the call returns.
+// Everything is called under the progress lock. After each call the driver may have carried out actions of
+// the core, so that the link which is calling may be closed when the call returns.
 #pragma once
 
 #include <cstdint>
@@ -46,9 +46,12 @@ class LinkEvents {
     virtual void link_heard(const MemberId& peer) = 0;
 
     virtual bool peer_frame(const MemberId& peer, wire::Type type, std::span<const uint8_t> body) = 0;
-    virtual transport::IncomingPlace place(const MemberId& peer, const wire::Data& header, uint32_t payload_bytes) = 0;
-    virtual bool landed(const MemberId& peer, const wire::Data& header, uint8_t* data, uint32_t payload_bytes) = 0;
-    virtual void dropped(const MemberId& peer, const wire::Data& header, uint8_t* data, uint32_t payload_bytes) = 0;
+    virtual transport::IncomingPlace place(const MemberId& peer, const wire::Data& header,
+                                           uint32_t payload_bytes) = 0;
+    virtual bool landed(const MemberId& peer, const wire::Data& header, uint8_t* data,
+                        uint32_t payload_bytes) = 0;
+    virtual void dropped(const MemberId& peer, const wire::Data& header, uint8_t* data,
+                         uint32_t payload_bytes) = 0;
     virtual bool next_data(const MemberId& peer, transport::OutgoingData& out) = 0;
 
     /// Looks up a host name; the answer goes to LinkTable::resolved with the same number.

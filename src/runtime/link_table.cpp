@@ -36,10 +36,11 @@ void LinkTable::connect(const MemberId& peer, const std::vector<wire::Endpoint>&
     slot->dial(endpoints, deadline);
 }
 
-void LinkTable::resolved(const MemberId& peer, uint64_t number, std::vector<transport::SocketAddress> addresses,
-                         const std::string& error) {
+void LinkTable::resolved(const MemberId& peer, uint64_t number,
+                         std::vector<transport::SocketAddress> addresses, const std::string& error) {
     const auto at = dialers_.find(peer);
-    if (at != dialers_.end() && at->second->number() == number) at->second->resolved(std::move(addresses), error);
+    if (at != dialers_.end() && at->second->number() == number)
+        at->second->resolved(std::move(addresses), error);
 }
 
 void LinkTable::close(const MemberId& peer, uint64_t incarnation) {
@@ -77,7 +78,8 @@ void LinkTable::mark_dirty(Link& link) {
 }
 
 void LinkTable::flush() {
-    // Writing may make other links dirty; the list grows while it is gone through, and each turn writes a bounded amount.
+    // Writing may make other links dirty; the list grows while it is gone through, and each turn writes a
+    // bounded amount.
     for (size_t i = 0; i < dirty_.size(); ++i) {
         Link& link = *dirty_[i];
         link.dirty_ = false;
@@ -98,7 +100,8 @@ void LinkTable::fail(Link& link, const std::string& why) {
     events_.link_down(link.peer(), link.incarnation(), why);
 }
 
-void LinkTable::dialed(Dialer& dialer, uint64_t incarnation, std::vector<std::unique_ptr<transport::Lane>> lanes) {
+void LinkTable::dialed(Dialer& dialer, uint64_t incarnation,
+                       std::vector<std::unique_ptr<transport::Lane>> lanes) {
     const auto at = dialers_.find(dialer.peer());
     PCCL_ASSERT(at != dialers_.end());
     bury(std::move(at->second));
@@ -116,7 +119,8 @@ void LinkTable::dial_failed(Dialer& dialer, const std::string& why) {
 
 void LinkTable::establish(const MemberId& peer, uint64_t incarnation,
                           std::vector<std::unique_ptr<transport::Lane>> lanes) {
-    if (const auto old = links_.find(peer); old != links_.end()) fail(*old->second, "replaced by a new connection of the peer");
+    if (const auto old = links_.find(peer); old != links_.end())
+        fail(*old->second, "replaced by a new connection of the peer");
     auto& slot = links_[peer];
     PCCL_ASSERT(slot == nullptr);
     slot = std::make_unique<Link>(*this, peer, incarnation, std::move(lanes));
@@ -183,7 +187,8 @@ void LinkTable::tick(TimeUs now) {
         const bool greeted = handshakes_[i]->greeted;
         Handshake& late = *handshakes_[i];
         late.lane->close();
-        handshake_lost(late, greeted ? "the other lanes of the link did not come in time" : "no hello in time");
+        handshake_lost(late,
+                       greeted ? "the other lanes of the link did not come in time" : "no hello in time");
     }
     std::erase_if(lingering_, [&](auto& rest) {
         if (now < rest->deadline && !rest->over()) return false;

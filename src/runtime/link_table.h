@@ -1,7 +1,8 @@
 // All connections to other peers: the listening socket, handshakes, links, and attempts to connect.
 //
-// Guarded by the progress lock, whichever thread holds it; it has no thread, timer or clock of its own. Whoever handed in
-// an event calls settle() afterwards: frames that were queued are written then, and closed objects destroyed.
+// Guarded by the progress lock, whichever thread holds it; it has no thread, timer or clock of its own.
+// Whoever handed in an event calls settle() afterwards: frames that were queued are written then, and closed
+// objects destroyed.
 #pragma once
 
 #include <memory>
@@ -74,7 +75,8 @@ class LinkTable {
     void forget_handshake(Handshake& handshake);
     void drop_other_incarnations(const wire::Hello& hello);
     void complete_if_all_here(const wire::Hello& hello);
-    void establish(const MemberId& peer, uint64_t incarnation, std::vector<std::unique_ptr<transport::Lane>> lanes);
+    void establish(const MemberId& peer, uint64_t incarnation,
+                   std::vector<std::unique_ptr<transport::Lane>> lanes);
     void let_linger(std::vector<std::unique_ptr<transport::Lane>> lanes);
     void log_rejected(const std::string& remote, const std::string& why);
 

@@ -16,7 +16,8 @@ bool LoopThread::start(std::string* error) {
         *error = std::string("cannot create an event loop: ") + uv_strerror(rc);
         return false;
     }
-    rc = uv_async_init(&loop_, &async_, [](uv_async_t* handle) { static_cast<LoopThread*>(handle->data)->run_posted(); });
+    rc = uv_async_init(&loop_, &async_,
+                       [](uv_async_t* handle) { static_cast<LoopThread*>(handle->data)->run_posted(); });
     if (rc != 0) {
         *error = std::string("cannot create an event loop: ") + uv_strerror(rc);
         uv_loop_close(&loop_);

@@ -24,7 +24,8 @@ class LoopThread {
     bool start(std::string* error);
     uv_loop_t* loop() { return &loop_; }
     bool is_current() const { return std::this_thread::get_id() == thread_.get_id(); }
-    /// Runs `work` on the loop's thread, in the order of the calls. Any thread; not after the destructor began.
+    /// Runs `work` on the loop's thread, in the order of the calls. Any thread; not after the destructor
+    /// began.
     void post(std::function<void()> work);
 
    private:

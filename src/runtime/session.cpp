@@ -27,7 +27,8 @@ Session::Session(LoopThread& loop, const CommunicatorOptions& options)
       timeouts_(core::Timeouts::derive(options.timeouts)),
       id_(make_id(random_)),
       sink_(options.log_sink ? options.log_sink : stderr_sink()),
-      log_(options.log_level, [this](LogLevel level, std::string_view text) { logs_.emplace_back(level, std::string(text)); }) {}
+      log_(options.log_level,
+           [this](LogLevel level, std::string_view text) { logs_.emplace_back(level, std::string(text)); }) {}
 
 Session::~Session() = default;
 
@@ -35,7 +36,8 @@ Status Session::connect() {
     const auto failed = [](const std::string& why) { return Status(Code::MASTER_CONNECTION_FAILED, why); };
     {
         Turn turn(*this);
-        for (const std::string& text : timeouts_.inconsistencies()) log_.write(LogLevel::kWarn, "time-outs: " + text);
+        for (const std::string& text : timeouts_.inconsistencies())
+            log_.write(LogLevel::kWarn, "time-outs: " + text);
         if (!transport::parse_address(options_.master, &master_)) {
             return failed("\"" + options_.master + "\" is not an address of the form host:port");
         }
@@ -48,8 +50,11 @@ Status Session::connect() {
         link_options.lanes = options_.lanes;
         link_options.handshake = timeouts_.connect;
         link_options.tcp.liveness = timeouts_.liveness;
+        transport::SocketAddress bound;
+        if (transport::parse_numeric(options_.bind_address, 0, &bound)) link_options.tcp.source = bound;
         links_ = std::make_unique<LinkTable>(poller_, *this, link_options);
-        if (Status status = links_->listen(options_.bind_address, options_.port_first, options_.port_last); !status) {
+        if (Status status = links_->listen(options_.bind_address, options_.port_first, options_.port_last);
+            !status) {
             return failed(status.text());
         }
     }
@@ -128,8 +133,9 @@ void Session::drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, Tim
     stop_driving();
 }
 
-/// Keeps the descriptors for the next call if that is likely to come at once: otherwise the loop would wake up for every
-/// frame in between and compete for the lock. A timer of the loop takes them back when no call comes.
+/// Keeps the descriptors for the next call if that is likely to come at once: otherwise the loop would wake
+/// up for every frame in between and compete for the lock. A timer of the loop takes them back when no call
+/// comes.
 void Session::stop_driving() {
     driven_ = false;
     driver_ = {};
@@ -182,7 +188,8 @@ void Session::settle() {
 /// Ends a turn: settles, lets go of the lock, and does or hands over what must be done without it.
 void Session::finish(std::unique_lock<std::mutex>& lock) {
     settle();
-    const bool work = (arm_wanted_ || lease_wanted_ || !control_queue_.empty() || !look_ups_.empty()) && on_loop_ && !loop_work_posted_;
+    const bool work = (arm_wanted_ || lease_wanted_ || !control_queue_.empty() || !look_ups_.empty()) &&
+                      on_loop_ && !loop_work_posted_;
     if (work) loop_work_posted_ = true;
     std::vector<std::pair<LogLevel, std::string>> logs;
     logs.swap(logs_);
@@ -199,14 +206,16 @@ void Session::finish(std::unique_lock<std::mutex>& lock) {
 
 Status Session::test(core::Ticket ticket, bool* done) {
     Turn turn(*this);
-    if (listed_.count(ticket) == 0) return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
+    if (listed_.count(ticket) == 0)
+        return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
     *done = member_->result(ticket) != nullptr;
     return {};
 }
 
 Status Session::cancel(core::Ticket ticket) {
     Turn turn(*this);
-    if (listed_.count(ticket) == 0) return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
+    if (listed_.count(ticket) == 0)
+        return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
     return member_->cancel(now(), ticket);
 }
 

@@ -1,11 +1,12 @@
-// One membership of a run, from joining to leaving: the core's Member with its timer, its links, and its connection to
-// the coordinator.
+// One membership of a run, from joining to leaving: the core's Member with its timer, its links, and its
+// connection to the coordinator.
 //
-// Threads: the progress lock guards the member, the links and everything below it in this class. A Turn holds it: at
-// its end the core's actions have been carried out and frames written. Things that only the loop may do (the timer, the
-// coordinator's connection, name look-up) are noted under the lock and done by the loop after it was let go. A thread that waits
-// for a result takes the descriptors from the loop and serves them itself, so that no result changes threads on its way.
-// Log messages are collected under the lock and delivered without it.
+// Threads: the progress lock guards the member, the links and everything below it in this class. A Turn holds
+// it: at its end the core's actions have been carried out and frames written. Things that only the loop may
+// do (the timer, the coordinator's connection, name look-up) are noted under the lock and done by the loop
+// after it was let go. A thread that waits for a result takes the descriptors from the loop and serves them
+// itself, so that no result changes threads on its way. Log messages are collected under the lock and
+// delivered without it.
 #pragma once
 
 #include <uv.h>
@@ -37,7 +38,8 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
 
     /// Blocks until the run admits this peer, or it failed. Called once.
     Status connect();
-    /// Leaves the run, unless that happened, and closes everything. Called once, also after a failed connect(); blocks for a bounded time.
+    /// Leaves the run, unless that happened, and closes everything. Called once, also after a failed
+    /// connect(); blocks for a bounded time.
     void leave();
 
     using Call = std::function<Status(core::Member&, TimeUs now, core::Ticket*)>;
@@ -111,9 +113,12 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     void connect_failed(const MemberId& peer, const std::string& why) override;
     void link_heard(const MemberId& peer) override;
     bool peer_frame(const MemberId& peer, wire::Type type, std::span<const uint8_t> body) override;
-    transport::IncomingPlace place(const MemberId& peer, const wire::Data& header, uint32_t payload_bytes) override;
-    bool landed(const MemberId& peer, const wire::Data& header, uint8_t* data, uint32_t payload_bytes) override;
-    void dropped(const MemberId& peer, const wire::Data& header, uint8_t* data, uint32_t payload_bytes) override;
+    transport::IncomingPlace place(const MemberId& peer, const wire::Data& header,
+                                   uint32_t payload_bytes) override;
+    bool landed(const MemberId& peer, const wire::Data& header, uint8_t* data,
+                uint32_t payload_bytes) override;
+    void dropped(const MemberId& peer, const wire::Data& header, uint8_t* data,
+                 uint32_t payload_bytes) override;
     bool next_data(const MemberId& peer, transport::OutgoingData& out) override;
     void resolve(const MemberId& peer, uint64_t number, const wire::Endpoint& endpoint) override;
 
@@ -142,8 +147,8 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     bool completed_ = false;  // a call ended in this turn
     bool driven_ = false;
     std::thread::id driver_;
-    bool lease_used_ = false;      // since the last tick
-    bool lease_ticking_ = false;   // the loop looks every kLeaseMs whether it is still used
+    bool lease_used_ = false;     // since the last tick
+    bool lease_ticking_ = false;  // the loop looks every kLeaseMs whether it is still used
     bool leaving_ = false;
     bool ended_ = false;
 

@@ -8,7 +8,8 @@ namespace pccl::runtime {
 
 namespace {
 
-/// Small enough to stay in the cache from its arrival until it is folded, large enough to hide the cost of a frame.
+/// Small enough to stay in the cache from its arrival until it is folded, large enough to hide the cost of a
+/// frame.
 constexpr uint32_t kSegmentBytesDefault = 256 * 1024;
 
 }  // namespace
@@ -33,31 +34,17 @@ void Session::carry_out(core::Action& action) {
         case Kind::kToCoordinator:
             if (coordinator_up_) control_queue_.push_back({std::move(action), connection_});
             break;
-        case Kind::kToPeer:
-            links_->queue_frame(action.peer, action.type, action.body);
-            break;
-        case Kind::kPullData:
-            links_->data_ready(action.peer);
-            break;
-        case Kind::kConnect:
-            links_->connect(action.peer, action.endpoints, action.deadline);
-            break;
+        case Kind::kToPeer: links_->queue_frame(action.peer, action.type, action.body); break;
+        case Kind::kPullData: links_->data_ready(action.peer); break;
+        case Kind::kConnect: links_->connect(action.peer, action.endpoints, action.deadline); break;
         case Kind::kCloseLink:
             log_.write(LogLevel::kDebug, "closing the link to " + action.peer.brief() + ": " + action.text);
             links_->close(action.peer, action.incarnation);
             break;
-        case Kind::kCut:
-            links_->cut(&action.key);
-            break;
-        case Kind::kCutAll:
-            links_->cut(nullptr);
-            break;
-        case Kind::kCompleted:
-            completed_ = true;
-            break;
-        case Kind::kCloseCoordinator:
-            close_coordinator(action);
-            break;
+        case Kind::kCut: links_->cut(&action.key); break;
+        case Kind::kCutAll: links_->cut(nullptr); break;
+        case Kind::kCompleted: completed_ = true; break;
+        case Kind::kCloseCoordinator: close_coordinator(action); break;
     }
 }
 
@@ -70,7 +57,8 @@ void Session::close_coordinator(core::Action& action) {
 }
 
 TimeUs Session::next_deadline() const {
-    if (member_ == nullptr || links_ == nullptr || ended_) return links_ != nullptr && !ended_ ? links_->deadline() : kNever;
+    if (member_ == nullptr || links_ == nullptr || ended_)
+        return links_ != nullptr && !ended_ ? links_->deadline() : kNever;
     return std::min({member_->deadline(), links_->deadline(), reconnect_at_});
 }
 
@@ -91,7 +79,8 @@ std::vector<wire::Endpoint> Session::endpoints(const std::string& local_host) co
         wire::Endpoint endpoint;
         if (transport::parse_address(options_.advertise, &endpoint)) return {endpoint};
         std::string host = options_.advertise;
-        if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+        if (host.size() > 2 && host.front() == '[' && host.back() == ']')
+            host = host.substr(1, host.size() - 2);
         return {{host, port}};
     }
     transport::SocketAddress bound;
@@ -99,7 +88,8 @@ std::vector<wire::Endpoint> Session::endpoints(const std::string& local_host) co
     if (transport::parse_numeric(options_.bind_address, 0, &bound) && !bound.is_wildcard()) {
         hosts.push_back(bound.host());
     } else {
-        hosts = transport::advertised_hosts(transport::list_interfaces(), filter_, local_host, wire::kEndpointsMax);
+        hosts = transport::advertised_hosts(transport::list_interfaces(), filter_, local_host,
+                                            wire::kEndpointsMax);
     }
     std::vector<wire::Endpoint> out;
     for (const std::string& host : hosts) out.push_back({host, port});
@@ -113,7 +103,8 @@ void Session::make_member(const std::string& local_host) {
     config.endpoints = endpoints(local_host);
     config.constants.retry_policy = options_.report_failures ? 1 : 0;
     config.constants.plan = static_cast<uint8_t>(options_.plan);
-    config.constants.segment_bytes = options_.segment_bytes != 0 ? options_.segment_bytes : kSegmentBytesDefault;
+    config.constants.segment_bytes =
+        options_.segment_bytes != 0 ? options_.segment_bytes : kSegmentBytesDefault;
     config.timeouts = timeouts_;
     config.adopt_highest_revision = options_.adopt_highest_revision;
     config.log = log_;

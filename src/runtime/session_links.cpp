@@ -1,4 +1,5 @@
-// Events of links, passed on to the core. Under the progress lock; after each one the core's actions are carried out.
+// Events of links, passed on to the core. Under the progress lock; after each one the core's actions are
+// carried out.
 #include "runtime/session.h"
 
 namespace pccl::runtime {
@@ -21,7 +22,8 @@ wire::HelloAck Session::judge_hello(const wire::Hello& hello) {
 
 void Session::link_up(const MemberId& peer, uint64_t incarnation) {
     const Link* link = links_->find(peer);
-    log_.write(LogLevel::kDebug, "link to " + peer.brief() + " at " + link->remote() + " is up, lanes: " + std::to_string(link->lanes()));
+    log_.write(LogLevel::kDebug, "link to " + peer.brief() + " at " + link->remote() +
+                                     " is up, lanes: " + std::to_string(link->lanes()));
     member_->link_up(now(), peer, incarnation);
     drain();
 }
@@ -45,7 +47,8 @@ bool Session::peer_frame(const MemberId& peer, wire::Type type, std::span<const 
     return valid;
 }
 
-transport::IncomingPlace Session::place(const MemberId& peer, const wire::Data& header, uint32_t payload_bytes) {
+transport::IncomingPlace Session::place(const MemberId& peer, const wire::Data& header,
+                                        uint32_t payload_bytes) {
     core::Place place = member_->place(now(), peer, header, payload_bytes);
     transport::IncomingPlace out{place.data, place.violation, std::move(place.reason)};
     drain();

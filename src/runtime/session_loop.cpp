@@ -1,5 +1,5 @@
-// What only the loop thread does: the timer, the coordinator's connection, name look-up. Without the progress lock, but
-// for the turns taken inside.
+// What only the loop thread does: the timer, the coordinator's connection, name look-up. Without the progress
+// lock, but for the turns taken inside.
 #include <algorithm>
 
 #include "base/check.h"
@@ -27,12 +27,15 @@ void Session::start_on_loop() {
         on_loop_ = true;
         pause_ = kPauseFirst;
         if (rc != 0) {
-            join_status_ = {Code::MASTER_CONNECTION_FAILED, std::string("cannot watch descriptors: ") + uv_strerror(rc)};
+            join_status_ = {Code::MASTER_CONNECTION_FAILED,
+                            std::string("cannot watch descriptors: ") + uv_strerror(rc)};
             changed_.notify_all();
             return;
         }
     }
-    uv_poll_start(&poll_, UV_READABLE, [](uv_poll_t* handle, int, int) { static_cast<Session*>(handle->data)->serve_descriptors(); });
+    uv_poll_start(&poll_, UV_READABLE, [](uv_poll_t* handle, int, int) {
+        static_cast<Session*>(handle->data)->serve_descriptors();
+    });
     open_control();
 }
 
@@ -44,7 +47,8 @@ void Session::stop_on_loop() {
         if (--session->handles_open_ == 0) session->self_.reset();
     };
     if (handles_open_ == 3) uv_close(reinterpret_cast<uv_handle_t*>(&poll_), closed);
-    for (uv_timer_t* timer : {&timer_, &lease_timer_}) uv_close(reinterpret_cast<uv_handle_t*>(timer), closed);
+    for (uv_timer_t* timer : {&timer_, &lease_timer_})
+        uv_close(reinterpret_cast<uv_handle_t*>(timer), closed);
 }
 
 /// Does what turns left for the loop.
@@ -81,7 +85,8 @@ void Session::loop_work() {
         const TimeUs left_ms = std::max<TimeUs>((at - now() + kMillisecond - 1) / kMillisecond, 0);
         uv_update_time(loop_.loop());
         uv_timer_start(
-            &timer_, [](uv_timer_t* timer) { static_cast<Session*>(timer->data)->timer_fired(); }, static_cast<uint64_t>(left_ms), 0);
+            &timer_, [](uv_timer_t* timer) { static_cast<Session*>(timer->data)->timer_fired(); },
+            static_cast<uint64_t>(left_ms), 0);
     }
 }
 
@@ -125,10 +130,13 @@ void Session::open_control() {
     }
     transport::ControlConnection::Callbacks callbacks;
     callbacks.on_open = [this, number] { control_opened(number); };
-    callbacks.on_frame = [this, number](wire::Type type, std::span<const uint8_t> body) { return control_frame(number, type, body); };
+    callbacks.on_frame = [this, number](wire::Type type, std::span<const uint8_t> body) {
+        return control_frame(number, type, body);
+    };
     callbacks.on_closed = [this, number](const std::string& why) { control_closed(number, why); };
     control_number_ = number;
-    control_ = transport::ControlConnection::connect(loop_.loop(), {master_}, timeouts_.connect, std::move(callbacks));
+    control_ = transport::ControlConnection::connect(loop_.loop(), {master_}, timeouts_.connect,
+                                                     std::move(callbacks));
 }
 
 void Session::control_opened(uint64_t connection) {
@@ -159,7 +167,8 @@ void Session::control_closed(uint64_t connection, const std::string& why) {
     Turn turn(*this);
     if (ended_ || connection != connection_) return;
     if (member_ == nullptr) {
-        join_status_ = {Code::MASTER_CONNECTION_FAILED, "the coordinator at " + options_.master + " cannot be reached: " + why};
+        join_status_ = {Code::MASTER_CONNECTION_FAILED,
+                        "the coordinator at " + options_.master + " cannot be reached: " + why};
         changed_.notify_all();
         return;
     }
@@ -169,7 +178,8 @@ void Session::control_closed(uint64_t connection, const std::string& why) {
     drain();
     if (!member_->admitted()) return;
     // The pause is drawn between half and all of its length, so that members do not come back all at once.
-    reconnect_at_ = now() + pause_ / 2 + static_cast<TimeUs>(random_.next() % static_cast<uint64_t>(pause_ / 2 + 1));
+    reconnect_at_ =
+        now() + pause_ / 2 + static_cast<TimeUs>(random_.next() % static_cast<uint64_t>(pause_ / 2 + 1));
     pause_ = std::min(2 * pause_, timeouts_.backoff_cap);
 }
 

@@ -25,7 +25,9 @@ CoordinatorNode::~CoordinatorNode() = default;
 
 Stream* CoordinatorNode::current(int node) {
     const auto index = static_cast<size_t>(node);
-    return index < current_.size() && current_[index] >= 0 ? streams_[static_cast<size_t>(current_[index])].get() : nullptr;
+    return index < current_.size() && current_[index] >= 0
+               ? streams_[static_cast<size_t>(current_[index])].get()
+               : nullptr;
 }
 
 void CoordinatorNode::connect(int node) {
@@ -37,7 +39,8 @@ void CoordinatorNode::connect(int node) {
     current_[static_cast<size_t>(node)] = stream->index;
     const TimeUs there = world_.latency(node, kCoordinatorNode);
     world_.schedule(there, EventKind::kStreamOpened, kCoordinatorNode, stream->index);
-    world_.schedule(there + world_.latency(kCoordinatorNode, node), EventKind::kStreamUp, node, stream->index);
+    world_.schedule(there + world_.latency(kCoordinatorNode, node), EventKind::kStreamUp, node,
+                    stream->index);
     streams_.push_back(std::move(stream));
 }
 
@@ -83,7 +86,8 @@ void CoordinatorNode::deliver(Stream& stream, uint32_t from_side) {
     world_.note(to, "frame", from, [&] { return "type " + std::to_string(static_cast<int>(message.type)); });
     if (to_coordinator) {
         if (!stream.closing && !core_->frame(world_.now(), stream.index + 1, message.type, message.body)) {
-            world_.fail("I5", "the coordinator calls a frame of type " + std::to_string(static_cast<int>(message.type)) + " of " +
+            world_.fail("I5", "the coordinator calls a frame of type " +
+                                  std::to_string(static_cast<int>(message.type)) + " of " +
                                   World::name(stream.node) + " a violation");
         }
         drain();
@@ -148,11 +152,13 @@ void CoordinatorNode::told(Stream& stream, uint32_t side) {
         world_.note(kCoordinatorNode, "lost", stream.node, [] { return std::string(); });
         core_->closed(world_.now(), stream.index + 1, "the connection was lost");
         drain();
-        if (stream.open[kMemberSide]) tell(stream, kMemberSide, world_.latency(kCoordinatorNode, stream.node));
+        if (stream.open[kMemberSide])
+            tell(stream, kMemberSide, world_.latency(kCoordinatorNode, stream.node));
         return;
     }
     if (current(stream.node) == &stream) current_[static_cast<size_t>(stream.node)] = -1;
-    if (stream.open[kCoordinatorSide]) tell(stream, kCoordinatorSide, world_.latency(stream.node, kCoordinatorNode));
+    if (stream.open[kCoordinatorSide])
+        tell(stream, kCoordinatorSide, world_.latency(stream.node, kCoordinatorNode));
     if (!world_.alive(stream.node)) return;
     world_.note(stream.node, "lost", kCoordinatorNode, [] { return std::string(); });
     world_.process(stream.node).coordinator_down("the connection was lost");
@@ -182,7 +188,8 @@ void CoordinatorNode::drain() {
                 push(stream, kCoordinatorSide, action.type, std::move(action.body));
             } else {
                 stream.closing = true;
-                // The end follows what was sent; the connection is over here once the member has closed as well.
+                // The end follows what was sent; the connection is over here once the member has closed as
+                // well.
                 world_.note(kCoordinatorNode, "close", stream.node, [&] { return action.text; });
                 tell(stream, kMemberSide, world_.latency(kCoordinatorNode, stream.node));
                 tell(stream, kCoordinatorSide, world_.random().between(0, 4 * world_.scenario().latency_max));
@@ -206,9 +213,7 @@ void CoordinatorNode::handle(const Event& event) {
             tick_at_ = kNever;
             if (core_->deadline() <= world_.now()) core_->tick(world_.now());
             return drain();
-        case EventKind::kPersisted:
-            core_->persisted(world_.now(), event.number);
-            return drain();
+        case EventKind::kPersisted: core_->persisted(world_.now(), event.number); return drain();
         case EventKind::kStreamOpened: {
             Stream& stream = *streams_[event.object];
             stream.open[kCoordinatorSide] = true;
@@ -224,8 +229,7 @@ void CoordinatorNode::handle(const Event& event) {
             world_.process(stream.node).settle();
             return schedule_arrival(stream, kCoordinatorSide);
         }
-        case EventKind::kStreamTo:
-            return deliver(*streams_[event.object], event.detail);
+        case EventKind::kStreamTo: return deliver(*streams_[event.object], event.detail);
         default:
             PCCL_ASSERT(event.kind == EventKind::kStreamTold);
             return told(*streams_[event.object], event.detail);

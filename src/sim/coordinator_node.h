@@ -1,5 +1,5 @@
-// The coordinator as its production driver runs it, with the connections of all members: ordered streams that are
-// delayed, stall, and get lost together with what is under way.
+// The coordinator as its production driver runs it, with the connections of all members: ordered streams that
+// are delayed, stall, and get lost together with what is under way.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "core/coordinator.h"
-#include "sim/random.h"
 #include "sim/event_queue.h"
+#include "sim/random.h"
 
 namespace pccl::sim {
 
@@ -34,7 +34,7 @@ struct Stream {
     TimeUs last_arrival[2] = {0, 0};
     bool severed = false;
     bool closing = false;  ///< by the coordinator: it reads no more
-    bool up = false;  ///< the member was told that it is connected
+    bool up = false;       ///< the member was told that it is connected
 };
 
 class CoordinatorNode {

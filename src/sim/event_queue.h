@@ -15,27 +15,27 @@ inline constexpr int kCoordinatorNode = -1;
 inline constexpr int kNoNode = -2;
 
 enum class EventKind : uint8_t {
-    kTick,              ///< node: a deadline of its core may be due
-    kWake,              ///< node: the program goes on; number: the wait
-    kSpawn,             ///< number: index into the scenario's spawns
-    kFault,             ///< number: index into the scenario's faults
-    kDeath,             ///< node: a crash that was decided inside one of its events
-    kLaneArrive,        ///< node: receiver; object: link; detail: side and lane
-    kLaneCopy,          ///< node: sender; the payload leaves its memory
-    kLaneLand,          ///< node: receiver; the last byte of a payload
-    kLinkTold,          ///< node: learns that a link is gone; object: link; detail: side
-    kLinkAcked,         ///< node: initiator; the acceptor's answer arrives
-    kAttempt,           ///< node: initiator; object: attempt; tries to connect
-    kHello,             ///< node: acceptor; object: attempt
-    kHelloAnswer,       ///< node: initiator; object: attempt; detail: refused, or refused for now
-    kAttemptOver,       ///< node: initiator; object: attempt; its deadline passed
-    kStreamOpened,      ///< coordinator; object: stream
-    kStreamUp,          ///< node; object: stream
-    kStreamTo,          ///< coordinator or node: frames arrive; object: stream; detail: side
-    kStreamTold,        ///< coordinator or node: the stream is gone
-    kStreamConnect,     ///< node: connects (again) to the coordinator
-    kPersisted,         ///< coordinator; number: of the record
-    kReplay,            ///< node: an old frame arrives once more; object: index into the stored frames
+    kTick,           ///< node: a deadline of its core may be due
+    kWake,           ///< node: the program goes on; number: the wait
+    kSpawn,          ///< number: index into the scenario's spawns
+    kFault,          ///< number: index into the scenario's faults
+    kDeath,          ///< node: a crash that was decided inside one of its events
+    kLaneArrive,     ///< node: receiver; object: link; detail: side and lane
+    kLaneCopy,       ///< node: sender; the payload leaves its memory
+    kLaneLand,       ///< node: receiver; the last byte of a payload
+    kLinkTold,       ///< node: learns that a link is gone; object: link; detail: side
+    kLinkAcked,      ///< node: initiator; the acceptor's answer arrives
+    kAttempt,        ///< node: initiator; object: attempt; tries to connect
+    kHello,          ///< node: acceptor; object: attempt
+    kHelloAnswer,    ///< node: initiator; object: attempt; detail: refused, or refused for now
+    kAttemptOver,    ///< node: initiator; object: attempt; its deadline passed
+    kStreamOpened,   ///< coordinator; object: stream
+    kStreamUp,       ///< node; object: stream
+    kStreamTo,       ///< coordinator or node: frames arrive; object: stream; detail: side
+    kStreamTold,     ///< coordinator or node: the stream is gone
+    kStreamConnect,  ///< node: connects (again) to the coordinator
+    kPersisted,      ///< coordinator; number: of the record
+    kReplay,         ///< node: an old frame arrives once more; object: index into the stored frames
 };
 
 const char* name_of(EventKind kind);

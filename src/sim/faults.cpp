@@ -55,10 +55,12 @@ void Faults::strike(Armed& armed, int where) {
     if (node == kAnyNode) node = where != kAnyNode ? where : random_alive();
     if (node == kAnyNode || node >= world_.process_count() || (node >= 0 && !world_.alive(node))) return;
     ++world_.statistics().faults;
-    world_.note(node, "fault", kNoNode, [&] { return std::string(name_of(fault.kind)) + " for " + std::to_string(fault.duration); });
+    world_.note(node, "fault", kNoNode,
+                [&] { return std::string(name_of(fault.kind)) + " for " + std::to_string(fault.duration); });
     const bool is_process = node >= 0;
     int other = fault.other;
-    const bool pair = fault.kind == Fault::Kind::kSever || fault.kind == Fault::Kind::kBreakPair || fault.kind == Fault::Kind::kStall;
+    const bool pair = fault.kind == Fault::Kind::kSever || fault.kind == Fault::Kind::kBreakPair ||
+                      fault.kind == Fault::Kind::kStall;
     if (pair && other == kAnyNode && is_process) other = random_other(node);
     switch (fault.kind) {
         case Fault::Kind::kCrash:
@@ -78,10 +80,10 @@ void Faults::strike(Armed& armed, int where) {
             return;
         case Fault::Kind::kStall:
             if (other != kAnyNode) world_.stall(node, other, world_.now() + fault.duration);
-            if (other != kAnyNode && world_.random().chance(0.5)) world_.stall(other, node, world_.now() + fault.duration);
+            if (other != kAnyNode && world_.random().chance(0.5))
+                world_.stall(other, node, world_.now() + fault.duration);
             return;
-        case Fault::Kind::kPause:
-            return world_.pause(node, world_.now() + fault.duration);
+        case Fault::Kind::kPause: return world_.pause(node, world_.now() + fault.duration);
     }
 }
 

@@ -24,8 +24,9 @@ std::string CallName::text() const {
     const char* what = kind == wire::OpKind::kReduce         ? "reduce"
                        : kind == wire::OpKind::kPendingQuery ? "query"
                                                              : "shared state";
-    return std::string(what) + " of group " + std::to_string(group) + " lineage " + std::to_string(lineage % 10000) +
-           " position " + std::to_string(position) + " tag " + std::to_string(tag);
+    return std::string(what) + " of group " + std::to_string(group) + " lineage " +
+           std::to_string(lineage % 10000) + " position " + std::to_string(position) + " tag " +
+           std::to_string(tag);
 }
 
 uint64_t CallName::input_key(uint64_t seed, int process) const {
@@ -67,14 +68,16 @@ void History::ended(const CallName& name, int process, const Ending& ending, boo
         ++errors_;
     }
     if (ending.code != Code::SUCCESS && unknown) return;
-    if (name.kind == wire::OpKind::kSharedState && ending.code == Code::SUCCESS && !offered_.contains(ending.content)) {
+    if (name.kind == wire::OpKind::kSharedState && ending.code == Code::SUCCESS &&
+        !offered_.contains(ending.content)) {
         fail_("I2", name.text() + " left content at " + who(process) + " that nobody offered");
     }
     told(name, calls_[name], process, ending);
 }
 
 void History::told(const CallName& name, Call& call, int process, const Ending& ending) {
-    if (!call.endings.emplace(process, ending).second) fail_("I3", name.text() + " ended twice at " + who(process));
+    if (!call.endings.emplace(process, ending).second)
+        fail_("I3", name.text() + " ended twice at " + who(process));
     if (ending.code != Code::SUCCESS) return;
     for (const auto& [other, theirs] : call.endings) {
         if (theirs.code == Code::SUCCESS) return compare(name, other, theirs, process, ending);
@@ -90,7 +93,8 @@ void History::agree(const CallName& name, const Call& call, const Survived& surv
         for (auto b = std::next(a); b != call.endings.end(); ++b) {
             const bool a_binds = a->second.code == Code::SUCCESS || survived(a->first, b->second.at);
             const bool b_binds = b->second.code == Code::SUCCESS || survived(b->first, a->second.at);
-            const bool both_fine = a->second.code == Code::SUCCESS && b->second.code == Code::SUCCESS;  // told() compared them
+            const bool both_fine =
+                a->second.code == Code::SUCCESS && b->second.code == Code::SUCCESS;  // told() compared them
             if (a_binds && b_binds && !both_fine) compare(name, a->first, a->second, b->first, b->second);
         }
     }
@@ -103,10 +107,11 @@ void History::compare(const CallName& name, int first, const Ending& a, int seco
         if (e.code != Code::SUCCESS) return out;
         out += " of {";
         for (const MemberId& id : e.contributors) out += " " + who(process_of(id));
-        return out + " } pending " + std::to_string(e.pending) + " revision " + std::to_string(e.revision) + " content " +
-               std::to_string(e.content % 100000);
+        return out + " } pending " + std::to_string(e.pending) + " revision " + std::to_string(e.revision) +
+               " content " + std::to_string(e.content % 100000);
     };
-    fail_("I1", name.text() + ": " + who(first) + " was told " + text(a) + ", but " + who(second) + " was told " + text(b));
+    fail_("I1", name.text() + ": " + who(first) + " was told " + text(a) + ", but " + who(second) +
+                    " was told " + text(b));
 }
 
 bool History::compute_expected(const CallName& name, Call& call, int process, const Ending& ending) {
@@ -118,7 +123,8 @@ bool History::compute_expected(const CallName& name, Call& call, int process, co
         // A reduction of nothing needs nobody's input: it may be over before everybody called it.
         if (own.count == 0 && it == call.shapes.end()) continue;
         if (it == call.shapes.end()) {
-            fail_("I2", name.text() + " at " + who(process) + " names " + who(contributor) + ", which never called it");
+            fail_("I2", name.text() + " at " + who(process) + " names " + who(contributor) +
+                            ", which never called it");
             return false;
         }
         if (!(it->second == own)) {
@@ -146,8 +152,9 @@ void History::check_result(const CallName& name, Call& call, int process, const 
     size_t at = 0;
     while (call.expected[at] == result[at]) ++at;
     const Shape& shape = call.shapes.at(process);
-    fail_("I2", name.text() + ": the result at " + who(process) + " is wrong from byte " + std::to_string(at) + " of " +
-                    std::to_string(result.size()) + " on (" + name_of(shape.dtype) + " " + name_of(shape.op) + ")");
+    fail_("I2", name.text() + ": the result at " + who(process) + " is wrong from byte " +
+                    std::to_string(at) + " of " + std::to_string(result.size()) + " on (" +
+                    name_of(shape.dtype) + " " + name_of(shape.op) + ")");
 }
 
 void History::view_seen(uint32_t group, int process, const core::View& view) {
@@ -168,7 +175,8 @@ void History::view_seen(uint32_t group, int process, const core::View& view) {
         if (holds(view.members, id)) expected.push_back(id);
     }
     if (!std::equal(expected.begin(), expected.end(), view.members.begin(),
-                    view.members.begin() + static_cast<std::ptrdiff_t>(std::min(expected.size(), view.members.size())))) {
+                    view.members.begin() +
+                        static_cast<std::ptrdiff_t>(std::min(expected.size(), view.members.size())))) {
         fail_("I1", "epoch " + view.epoch.text() + " changed the order of survivors at " + who(process));
     }
     before = view;

@@ -1,5 +1,5 @@
-// Everything that programs asked for and were told, and the checks of I1 (agreement) and I2 (integrity) over it. Knows
-// nothing of the network or of time; each fact is checked against all earlier ones as it comes in.
+// Everything that programs asked for and were told, and the checks of I1 (agreement) and I2 (integrity) over
+// it. Knows nothing of the network or of time; each fact is checked against all earlier ones as it comes in.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@
 
 namespace pccl::sim {
 
-/// A call as the programs count: the same at all members of a group that are in step. `lineage` tells apart histories
-/// of a group that died out; `position` counts the program's calls within it.
+/// A call as the programs count: the same at all members of a group that are in step. `lineage` tells apart
+/// histories of a group that died out; `position` counts the program's calls within it.
 struct CallName {
     uint32_t group = 0;
     uint64_t lineage = 0;
@@ -60,9 +60,10 @@ class History {
     /// A member list that a program saw.
     void view_seen(uint32_t group, int process, const core::View& view);
 
-    /// Holds what was told against what others were told, once it is known who survived. Everybody's successes bind. An
-    /// error binds its member against what another was told at `at` when `survived(process, at)`: one that was told an
-    /// error by a decision, and was gone before the others heard of that decision, proves nothing. Called once, at the end.
+    /// Holds what was told against what others were told, once it is known who survived. Everybody's
+    /// successes bind. An error binds its member against what another was told at `at` when
+    /// `survived(process, at)`: one that was told an error by a decision, and was gone before the others
+    /// heard of that decision, proves nothing. Called once, at the end.
     using Survived = std::function<bool(int process, TimeUs at)>;
     void finish(const Survived& survived);
 
@@ -72,8 +73,8 @@ class History {
 
    private:
     struct Call {
-        std::map<int, Shape> shapes;  ///< by process
-        std::map<int, Ending> endings;  ///< by process
+        std::map<int, Shape> shapes;         ///< by process
+        std::map<int, Ending> endings;       ///< by process
         std::vector<MemberId> contributors;  ///< that `expected` was made of
         std::vector<uint8_t> expected;       ///< the right result, once it succeeded somewhere
     };

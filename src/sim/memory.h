@@ -1,5 +1,5 @@
-// The memory of a program: buffers with guarded ends that are overwritten the moment a call on them has ended, as the
-// next training step would, and that nobody else may touch from then on.
+// The memory of a program: buffers with guarded ends that are overwritten the moment a call on them has
+// ended, as the next training step would, and that nobody else may touch from then on.
 #pragma once
 
 #include <cstdint>

@@ -20,13 +20,15 @@ Link* Network::link_of(int node, int peer) {
 
 std::vector<int> Network::neighbours(int node) const {
     std::vector<int> out;
-    for (auto it = open_links_.lower_bound({node, 0}); it != open_links_.end() && it->first.first == node; ++it) {
+    for (auto it = open_links_.lower_bound({node, 0}); it != open_links_.end() && it->first.first == node;
+         ++it) {
         out.push_back(it->first.second);
     }
     return out;
 }
 
-// ---- sending --------------------------------------------------------------------------------------------------------
+// ---- sending
+// --------------------------------------------------------------------------------------------------------
 
 void Network::send(int node, const MemberId& peer, wire::Type type, std::vector<uint8_t> body) {
     Link* link = link_of(node, world_.node_of(peer));
@@ -104,7 +106,8 @@ void Network::begin_frame(Link& link, int side, uint32_t lane_index, std::unique
         }
         return;
     }
-    frame->arrives = std::max(lane.last_arrival, world_.now() + world_.latency(link.node[side], link.node[1 - side]));
+    frame->arrives =
+        std::max(lane.last_arrival, world_.now() + world_.latency(link.node[side], link.node[1 - side]));
     lane.last_arrival = frame->arrives;
     lane.wire.push_back(std::move(frame));
     schedule_arrival(link, side, lane_index);
@@ -129,9 +132,11 @@ void Network::cut(int node, const wire::OpKey* key) {
             std::erase_if(out.waiting, [&](const std::unique_ptr<Frame>& frame) { return matches(*frame); });
             link.uncopied[side] -= before - out.waiting.size();
             // One that was partly sent is finished from a copy.
-            if (!out.wire.empty() && !out.wire.back()->copied && matches(*out.wire.back())) copy(link, side, *out.wire.back());
+            if (!out.wire.empty() && !out.wire.back()->copied && matches(*out.wire.back()))
+                copy(link, side, *out.wire.back());
             Lane& in = link.lanes[1 - side][l];
-            if (!in.wire.empty() && in.wire.front()->announced && matches(*in.wire.front())) in.wire.front()->scrapped = true;
+            if (!in.wire.empty() && in.wire.front()->announced && matches(*in.wire.front()))
+                in.wire.front()->scrapped = true;
         }
     }
 }
@@ -164,16 +169,20 @@ bool Network::refers_to(int node, std::span<const uint8_t> memory, std::string* 
     return false;
 }
 
-// ---- receiving ------------------------------------------------------------------------------------------------------
+// ---- receiving
+// ------------------------------------------------------------------------------------------------------
 
 void Network::schedule_arrival(Link& link, int side, uint32_t lane_index) {
     Lane& lane = link.lanes[side][lane_index];
     const int receiver = 1 - side;
     // Before the handshake is over nobody reads.
-    if (lane.arrival_scheduled || lane.wire.empty() || lane.wire.front()->announced || !link.up[receiver]) return;
+    if (lane.arrival_scheduled || lane.wire.empty() || lane.wire.front()->announced || !link.up[receiver])
+        return;
     lane.arrival_scheduled = true;
-    const TimeUs due = std::max(lane.wire.front()->arrives, world_.stalled_until(link.node[side], link.node[receiver]));
-    world_.schedule(due - world_.now(), EventKind::kLaneArrive, link.node[receiver], link.index, pack(side, lane_index));
+    const TimeUs due =
+        std::max(lane.wire.front()->arrives, world_.stalled_until(link.node[side], link.node[receiver]));
+    world_.schedule(due - world_.now(), EventKind::kLaneArrive, link.node[receiver], link.index,
+                    pack(side, lane_index));
 }
 
 void Network::arrive(Link& link, int side, uint32_t lane_index) {
@@ -194,12 +203,14 @@ void Network::arrive(Link& link, int side, uint32_t lane_index) {
         const auto held = std::move(lane.wire.front());
         lane.wire.pop_front();
         world_.trace().add(held->body);
-        world_.note(node, "frame", from, [&] { return "type " + std::to_string(static_cast<int>(held->type)); });
+        world_.note(node, "frame", from,
+                    [&] { return "type " + std::to_string(static_cast<int>(held->type)); });
         world_.keep_for_replay(node, peer, held->type, held->body);
         const bool valid = member->peer_frame(world_.now(), peer, held->type, held->body);
         if (!valid) {
-            world_.fail("I5", World::name(node) + " calls a frame of type " + std::to_string(static_cast<int>(held->type)) +
-                                  " of " + World::name(from) + " a violation");
+            world_.fail("I5", World::name(node) + " calls a frame of type " +
+                                  std::to_string(static_cast<int>(held->type)) + " of " + World::name(from) +
+                                  " a violation");
         }
         world_.process(node).settle();
         world_.faults().step(Fault::When::kFrameTo, held->type, node);
@@ -220,13 +231,14 @@ bool Network::arrive_data(Link& link, int side, uint32_t lane_index, Frame& fram
     frame.place = member->place(world_.now(), peer, frame.header, bytes);
     world_.trace().add(frame.header.object * 4 + static_cast<uint64_t>(frame.header.phase));
     world_.note(node, "data", link.node[side], [&] {
-        return frame.header.key.text() + " phase " + std::to_string(static_cast<int>(frame.header.phase)) + " object " +
-               std::to_string(frame.header.object) + " bytes " + std::to_string(bytes) + " epoch " +
-               frame.header.epoch.text() + (frame.place.data ? "" : " discarded " + frame.place.reason);
+        return frame.header.key.text() + " phase " + std::to_string(static_cast<int>(frame.header.phase)) +
+               " object " + std::to_string(frame.header.object) + " bytes " + std::to_string(bytes) +
+               " epoch " + frame.header.epoch.text() +
+               (frame.place.data ? "" : " discarded " + frame.place.reason);
     });
     if (frame.place.violation) {
-        world_.fail("I5", World::name(node) + " calls data of " + World::name(link.node[side]) + " a violation: " +
-                              frame.place.reason);
+        world_.fail("I5", World::name(node) + " calls data of " + World::name(link.node[side]) +
+                              " a violation: " + frame.place.reason);
     }
     if (!frame.place.data) {
         // What is read and thrown away must still have left the sender's memory.
@@ -248,7 +260,8 @@ bool Network::arrive_data(Link& link, int side, uint32_t lane_index, Frame& fram
         const uint8_t* source = frame.copied ? frame.copy.data() : frame.payload.data();
         std::memcpy(frame.place.data, source, world_.random().below(bytes + 1));
     }
-    const TimeUs delay = world_.random().chance(0.5) ? 1 : world_.random().between(1, world_.scenario().latency_max);
+    const TimeUs delay =
+        world_.random().chance(0.5) ? 1 : world_.random().between(1, world_.scenario().latency_max);
     world_.schedule(delay, EventKind::kLaneLand, node, link.index, pack(side, lane_index));
     world_.process(node).settle();
     return true;
@@ -272,11 +285,14 @@ void Network::land(Link& link, int side, uint32_t lane_index) {
         if (!held->copy.empty()) std::memcpy(held->place.data, held->copy.data(), held->copy.size());
         world_.trace().add(held->copy);
         member->link_heard(world_.now(), peer);
-        if (!member->landed(world_.now(), peer, held->header, held->place.data, static_cast<uint32_t>(held->copy.size()))) {
-            world_.fail("I5", World::name(node) + " calls landed data of " + World::name(link.node[side]) + " a violation");
+        if (!member->landed(world_.now(), peer, held->header, held->place.data,
+                            static_cast<uint32_t>(held->copy.size()))) {
+            world_.fail("I5", World::name(node) + " calls landed data of " + World::name(link.node[side]) +
+                                  " a violation");
         }
         world_.process(node).settle();
-        const auto when = held->header.phase == wire::Phase::kPartial ? Fault::When::kPartialLanded : Fault::When::kFinalLanded;
+        const auto when = held->header.phase == wire::Phase::kPartial ? Fault::When::kPartialLanded
+                                                                      : Fault::When::kFinalLanded;
         world_.faults().step(when, wire::Type::kData, node);
     }
     schedule_arrival(link, side, lane_index);
@@ -286,10 +302,8 @@ void Network::handle(const Event& event) {
     const int side = static_cast<int>(event.detail >> 16);
     const uint32_t lane = event.detail & 0xFFFF;
     switch (event.kind) {
-        case EventKind::kLaneArrive:
-            return arrive(*links_[event.object], side, lane);
-        case EventKind::kLaneLand:
-            return land(*links_[event.object], side, lane);
+        case EventKind::kLaneArrive: return arrive(*links_[event.object], side, lane);
+        case EventKind::kLaneLand: return land(*links_[event.object], side, lane);
         case EventKind::kLaneCopy: {
             Link& link = *links_[event.object];
             Lane& sending = link.lanes[side][lane];
@@ -306,16 +320,11 @@ void Network::handle(const Event& event) {
             start(link, side, lane);
             return;
         }
-        case EventKind::kLinkTold:
-            return told(*links_[event.object], side);
-        case EventKind::kAttempt:
-            return attempt(*attempts_[event.object]);
-        case EventKind::kHello:
-            return hello(*attempts_[event.object]);
-        case EventKind::kHelloAnswer:
-            return hello_answer(*attempts_[event.object], event.detail != 0);
-        case EventKind::kLinkAcked:
-            return acked(*links_[event.object], *attempts_[event.number]);
+        case EventKind::kLinkTold: return told(*links_[event.object], side);
+        case EventKind::kAttempt: return attempt(*attempts_[event.object]);
+        case EventKind::kHello: return hello(*attempts_[event.object]);
+        case EventKind::kHelloAnswer: return hello_answer(*attempts_[event.object], event.detail != 0);
+        case EventKind::kLinkAcked: return acked(*links_[event.object], *attempts_[event.number]);
         default:
             PCCL_ASSERT(event.kind == EventKind::kAttemptOver);
             Attempt& over = *attempts_[event.object];

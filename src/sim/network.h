@@ -1,10 +1,10 @@
-// Links between members as the production driver makes them: several lanes each, handshakes, retries until a deadline,
-// loss, and payloads that leave and reach memory at their own times.
+// Links between members as the production driver makes them: several lanes each, handshakes, retries until a
+// deadline, loss, and payloads that leave and reach memory at their own times.
 //
-// A lane is one ordered stream. A control frame leaves at once. A data frame's header leaves, its payload is read from
-// the sender's memory at any time until it lands, and the receiver asks place() when the header is there and says landed()
-// later, with part of the payload written in between. Everything that a real socket could do to a buffer too early or too
-// late happens here.
+// A lane is one ordered stream. A control frame leaves at once. A data frame's header leaves, its payload is
+// read from the sender's memory at any time until it lands, and the receiver asks place() when the header is
+// there and says landed() later, with part of the payload written in between. Everything that a real socket
+// could do to a buffer too early or too late happens here.
 #pragma once
 
 #include <cstdint>
@@ -26,14 +26,14 @@ class World;
 /// Something in flight on a lane.
 struct Frame {
     wire::Type type = wire::Type::kHeartbeat;
-    std::vector<uint8_t> body;        ///< of a control frame
-    wire::Data header;                ///< of a data frame
-    std::span<const uint8_t> payload; ///< the sender's memory, until `copied`
+    std::vector<uint8_t> body;         ///< of a control frame
+    wire::Data header;                 ///< of a data frame
+    std::span<const uint8_t> payload;  ///< the sender's memory, until `copied`
     std::vector<uint8_t> copy;
     TimeUs arrives = 0;
     bool is_data = false;
     bool copied = true;
-    bool torn = false;  ///< the sender died or closed before the payload was read: it never lands
+    bool torn = false;       ///< the sender died or closed before the payload was read: it never lands
     bool announced = false;  ///< place() was asked
 
     core::Place place;
@@ -94,7 +94,8 @@ class Network {
     void node_gone(int node, bool silent, bool orderly);
     /// A fault: one lane is lost, both ends are told at their own times. False when there is no link.
     bool sever(int a, int b, const char* why);
-    /// Whether any payload of `node` that was not read yet, or that is being received there, touches this memory.
+    /// Whether any payload of `node` that was not read yet, or that is being received there, touches this
+    /// memory.
     bool refers_to(int node, std::span<const uint8_t> memory, std::string* what) const;
     /// Nodes with an open link to `node`.
     std::vector<int> neighbours(int node) const;
@@ -127,7 +128,8 @@ class Network {
     World& world_;
     std::vector<std::unique_ptr<Link>> links_;
     std::vector<std::unique_ptr<Attempt>> attempts_;
-    std::map<std::pair<int, int>, uint32_t> open_links_;     ///< (node, peer): link index, while open at that node
+    std::map<std::pair<int, int>, uint32_t>
+        open_links_;  ///< (node, peer): link index, while open at that node
     std::map<std::pair<int, int>, uint32_t> open_attempts_;  ///< (from, to)
     std::set<int> vanished_;
 };

@@ -6,7 +6,8 @@
 
 namespace pccl::sim {
 
-// ---- making ---------------------------------------------------------------------------------------------------------
+// ---- making
+// ---------------------------------------------------------------------------------------------------------
 
 void Network::connect(int from, const MemberId& to_id, TimeUs deadline) {
     const int to = world_.node_of(to_id);
@@ -19,7 +20,8 @@ void Network::connect(int from, const MemberId& to_id, TimeUs deadline) {
     attempt->deadline = deadline;
     open_attempts_[{from, to}] = attempt->index;
     world_.schedule(world_.random().between(0, 100), EventKind::kAttempt, from, attempt->index);
-    world_.schedule(std::max<TimeUs>(deadline - world_.now(), 0), EventKind::kAttemptOver, from, attempt->index);
+    world_.schedule(std::max<TimeUs>(deadline - world_.now(), 0), EventKind::kAttemptOver, from,
+                    attempt->index);
     attempts_.push_back(std::move(attempt));
 }
 
@@ -67,7 +69,8 @@ void Network::hello(Attempt& attempt) {
     hello.lanes = static_cast<uint16_t>(world_.scenario().lanes);
     const wire::HelloAck ack = world_.process(to).member()->judge_hello(hello);
     world_.note(to, "hello", from, [&] { return ack.accepted ? std::string("accepted") : ack.reason; });
-    if (!ack.accepted) return world_.schedule(back, EventKind::kHelloAnswer, from, attempt.index, ack.retry ? 1 : 0);
+    if (!ack.accepted)
+        return world_.schedule(back, EventKind::kHelloAnswer, from, attempt.index, ack.retry ? 1 : 0);
     replace_link(to, from);
     if (!world_.alive(to)) return;
     auto made = std::make_unique<Link>();
@@ -90,7 +93,9 @@ void Network::hello_answer(Attempt& attempt, bool retry) {
     if (retry) return retry_later(attempt);
     attempt.over = true;
     open_attempts_.erase({attempt.from, attempt.to});
-    world_.process(attempt.from).member()->connect_failed(world_.now(), world_.process(attempt.to).id(), "refused");
+    world_.process(attempt.from)
+        .member()
+        ->connect_failed(world_.now(), world_.process(attempt.to).id(), "refused");
 }
 
 void Network::acked(Link& link, Attempt& attempt) {
@@ -104,7 +109,9 @@ void Network::acked(Link& link, Attempt& attempt) {
     link.up[0] = true;
     open_links_[{attempt.from, attempt.to}] = link.index;
     world_.note(attempt.from, "link-up", attempt.to, [] { return std::string(); });
-    world_.process(attempt.from).member()->link_up(world_.now(), world_.process(attempt.to).id(), link.incarnation);
+    world_.process(attempt.from)
+        .member()
+        ->link_up(world_.now(), world_.process(attempt.to).id(), link.incarnation);
     world_.process(attempt.from).settle();
     for (uint32_t lane = 0; lane < link.lanes[1].size(); ++lane) schedule_arrival(link, 1, lane);
 }
@@ -122,7 +129,8 @@ void Network::replace_link(int node, int peer) {
     }
 }
 
-// ---- losing ---------------------------------------------------------------------------------------------------------
+// ---- losing
+// ---------------------------------------------------------------------------------------------------------
 
 void Network::close(int node, const MemberId& peer_id, uint64_t incarnation) {
     const int peer = world_.node_of(peer_id);
@@ -138,7 +146,8 @@ void Network::close_side(Link& link, int side, bool silent, bool orderly) {
     give_back_places(link, side);
     link.open[side] = false;
     const int node = link.node[side], peer = link.node[1 - side];
-    if (auto it = open_links_.find({node, peer}); it != open_links_.end() && it->second == link.index) open_links_.erase(it);
+    if (auto it = open_links_.find({node, peer}); it != open_links_.end() && it->second == link.index)
+        open_links_.erase(it);
     if (orderly) {
         for (uint32_t l = 0; l < link.lanes[side].size(); ++l) {
             Lane& lane = link.lanes[side][l];
@@ -148,7 +157,8 @@ void Network::close_side(Link& link, int side, bool silent, bool orderly) {
             start(link, side, l);
             if (!lane.wire.empty() && lane.wire.front()->land_due) {
                 lane.wire.front()->land_due = false;
-                world_.schedule(1, EventKind::kLaneLand, peer, link.index, static_cast<uint32_t>(side) << 16 | l);
+                world_.schedule(1, EventKind::kLaneLand, peer, link.index,
+                                static_cast<uint32_t>(side) << 16 | l);
             }
         }
     } else {
@@ -175,7 +185,8 @@ void Network::give_back_places(Link& link, int side) {
         if (lane.wire.empty() || !lane.wire.front()->announced) continue;
         Frame& frame = *lane.wire.front();
         if (member && !frame.scrapped) {
-            member->dropped(peer, frame.header, frame.place.data, static_cast<uint32_t>(frame.payload.size()));
+            member->dropped(peer, frame.header, frame.place.data,
+                            static_cast<uint32_t>(frame.payload.size()));
         }
         frame.scrapped = true;
     }
@@ -184,7 +195,8 @@ void Network::give_back_places(Link& link, int side) {
 void Network::tell(Link& link, int side, TimeUs delay) {
     if (link.told_scheduled[side]) return;
     link.told_scheduled[side] = true;
-    world_.schedule(delay, EventKind::kLinkTold, link.node[side], link.index, static_cast<uint32_t>(side) << 16);
+    world_.schedule(delay, EventKind::kLinkTold, link.node[side], link.index,
+                    static_cast<uint32_t>(side) << 16);
 }
 
 void Network::told(Link& link, int side) {
@@ -231,7 +243,8 @@ bool Network::sever(int a, int b, const char* why) {
             lane.wire.resize(kept);
             if (!lane.wire.empty() && !lane.wire.back()->copied) lane.wire.back()->torn = true;
         }
-        const TimeUs late = world_.random().chance(0.2) ? world_.scenario().timeouts.liveness : 5 * world_.scenario().latency_max;
+        const TimeUs late = world_.random().chance(0.2) ? world_.scenario().timeouts.liveness
+                                                        : 5 * world_.scenario().latency_max;
         tell(*link, side, world_.random().between(0, late));
     }
     return true;
@@ -243,7 +256,8 @@ void Network::node_gone(int node, bool silent, bool orderly) {
         if (attempt->from == node) attempt->over = true;
     }
     for (auto& link : links_) {
-        if (link->node[0] == node || link->node[1] == node) close_side(*link, link->side_of(node), silent, orderly);
+        if (link->node[0] == node || link->node[1] == node)
+            close_side(*link, link->side_of(node), silent, orderly);
     }
 }
 

@@ -25,9 +25,11 @@ T fold(RedOp op, T a, T b) {
     if constexpr (std::is_integral_v<T>) {
         using U = std::make_unsigned_t<T>;
         // Sums and products wrap around.
-        if (op == RedOp::kSum || op == RedOp::kAvg) return static_cast<T>(static_cast<U>(static_cast<U>(a) + static_cast<U>(b)));
+        if (op == RedOp::kSum || op == RedOp::kAvg)
+            return static_cast<T>(static_cast<U>(static_cast<U>(a) + static_cast<U>(b)));
         if (op == RedOp::kProd) {
-            return static_cast<T>(static_cast<U>(static_cast<uint64_t>(static_cast<U>(a)) * static_cast<U>(b)));
+            return static_cast<T>(
+                static_cast<U>(static_cast<uint64_t>(static_cast<U>(a)) * static_cast<U>(b)));
         }
     } else {
         if (op == RedOp::kSum || op == RedOp::kAvg) return a + b;
@@ -85,8 +87,8 @@ void fold_inputs(const Shape& shape, const std::vector<uint64_t>& keys, std::vec
 
 const std::vector<DataType>& reference_types() {
     static const std::vector<DataType> kTypes = {
-        DataType::kFloat,  DataType::kInt32,  DataType::kDouble, DataType::kUint8,  DataType::kInt8,
-        DataType::kInt16,  DataType::kUint16, DataType::kUint32, DataType::kUint64, DataType::kInt64};
+        DataType::kFloat, DataType::kInt32,  DataType::kDouble, DataType::kUint8,  DataType::kInt8,
+        DataType::kInt16, DataType::kUint16, DataType::kUint32, DataType::kUint64, DataType::kInt64};
     return kTypes;
 }
 

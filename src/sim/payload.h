@@ -1,5 +1,5 @@
-// Inputs of reductions, made so that every order of folding gives the same bits, and the exact result to compare with.
-// Written without the kernels of the library, so that a fault of theirs does not hide.
+// Inputs of reductions, made so that every order of folding gives the same bits, and the exact result to
+// compare with. Written without the kernels of the library, so that a fault of theirs does not hide.
 #pragma once
 
 #include <cstdint>

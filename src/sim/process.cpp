@@ -34,7 +34,8 @@ void Process::begin() {
     config.mutations = world_.options().mutations;
     if (world_.trace().verbose()) {
         config.log = Logger(LogLevel::kDebug, [this](LogLevel level, std::string_view text) {
-            world_.note(node_, "log", kNoNode, [&] { return std::string(log_level_name(level)) + ": " + std::string(text); });
+            world_.note(node_, "log", kNoNode,
+                        [&] { return std::string(log_level_name(level)) + ": " + std::string(text); });
         });
     }
     member_ = std::make_unique<core::Member>(std::move(config));
@@ -45,7 +46,8 @@ void Process::begin() {
     settle();
 }
 
-// ---- calls ----------------------------------------------------------------------------------------------------------
+// ---- calls
+// ----------------------------------------------------------------------------------------------------------
 
 CallNumber Process::open(Call call, const Status& status) {
     const CallNumber number = ++last_call_;
@@ -92,9 +94,11 @@ CallNumber Process::reduce(const CallName& name, const Shape& shape, bool in_pla
     if (!doomed_) {
         world_.history().reduce_called(name, node_, shape);
         world_.note(node_, "call", kNoNode, [&] {
-            return name.text() + ", " + std::to_string(shape.count) + " " + name_of(shape.dtype) + " " + name_of(shape.op);
+            return name.text() + ", " + std::to_string(shape.count) + " " + name_of(shape.dtype) + " " +
+                   name_of(shape.op);
         });
-        const core::ReduceCall reduce{call.send->data(), call.receive->data(), shape.count, shape.dtype, shape.op, name.tag};
+        const core::ReduceCall reduce{
+            call.send->data(), call.receive->data(), shape.count, shape.dtype, shape.op, name.tag};
         status = member_->all_reduce(world_.now(), reduce, &call.ticket);
     }
     return open(std::move(call), status);
@@ -117,8 +121,10 @@ CallNumber Process::synchronize(core::SyncCall sync, const CallName* name, std::
     call.name_after = std::move(after);
     call.in_step = name != nullptr;
     if (name) call.name = *name;
-    world_.note(node_, "call", kNoNode, [&] { return "shared state, revision " + std::to_string(sync.revision); });
-    const Status status = doomed_ ? Status() : member_->synchronize(world_.now(), std::move(sync), &call.ticket);
+    world_.note(node_, "call", kNoNode,
+                [&] { return "shared state, revision " + std::to_string(sync.revision); });
+    const Status status =
+        doomed_ ? Status() : member_->synchronize(world_.now(), std::move(sync), &call.ticket);
     return open(std::move(call), status);
 }
 
@@ -151,12 +157,14 @@ void Process::cancel(CallNumber number) {
 
 void Process::offered(uint64_t content) { world_.history().content_offered(content); }
 
-// ---- ends -----------------------------------------------------------------------------------------------------------
+// ---- ends
+// -----------------------------------------------------------------------------------------------------------
 
 void Process::completed(core::Ticket ticket) {
     auto it = tickets_.find(ticket);
     if (it == tickets_.end()) {
-        return world_.fail("I3", World::name(node_) + ": ticket " + std::to_string(ticket) + " ended twice or was never given");
+        return world_.fail("I3", World::name(node_) + ": ticket " + std::to_string(ticket) +
+                                     " ended twice or was never given");
     }
     Call& call = calls_.at(it->second);
     tickets_.erase(it);
@@ -177,16 +185,15 @@ void Process::evaluate(Call& call) {
     world_.progress();
     world_.trace().add(static_cast<uint64_t>(outcome.status.code()) * 31 + static_cast<uint64_t>(call.kind));
     world_.note(node_, "ended", kNoNode, [&] {
-        return (call.kind == Kind::kReduce || call.kind == Kind::kQuery ? call.name.text() + ": " : std::string()) +
+        return (call.kind == Kind::kReduce || call.kind == Kind::kQuery ? call.name.text() + ": "
+                                                                        : std::string()) +
                code_name(outcome.status.code()) + " " + outcome.status.text();
     });
     Ending ending;
     ending.code = outcome.status.code();
     ending.at = world_.now();
     switch (call.kind) {
-        case Kind::kReduce:
-            evaluate_reduce(call);
-            break;
+        case Kind::kReduce: evaluate_reduce(call); break;
         case Kind::kQuery:
             ending.pending = outcome.result.peers_pending;
             world_.history().ended(call.name, node_, ending, unknown);
@@ -200,8 +207,7 @@ void Process::evaluate(Call& call) {
             }
             if (success || call.in_step) world_.history().ended(call.name, node_, ending, unknown);
             break;
-        default:
-            break;
+        default: break;
     }
     if (success && member_->view().connected) world_.history().view_seen(group_, node_, member_->view());
     if (call.kind == Kind::kReduce && success) {
@@ -225,7 +231,8 @@ void Process::evaluate_reduce(Call& call) {
     ending.code = outcome.status.code();
     ending.at = world_.now();
     ending.contributors = outcome.result.contributors;
-    world_.history().reduce_ended(call.name, node_, ending, !member_->fate().ok(), call.receive->bytes(bytes));
+    world_.history().reduce_ended(call.name, node_, ending, !member_->fate().ok(),
+                                  call.receive->bytes(bytes));
     check_input(call);
     memory_.give(call.send);
     if (call.receive != call.send) memory_.give(call.receive);
@@ -239,8 +246,8 @@ void Process::check_input(const Call& call) {
     fill_input(input, call.shape, call.name.input_key(world_.scenario().seed, node_));
     if (input.empty() || std::memcmp(input.data(), call.send->data(), input.size()) == 0) return;
     world_.fail("I2", World::name(node_) + ": " + call.name.text() + " ended with " +
-                          code_name(call.outcome->status.code()) + " and its " + (in_place ? "in-place" : "out-of-place") +
-                          " input is not what it was");
+                          code_name(call.outcome->status.code()) + " and its " +
+                          (in_place ? "in-place" : "out-of-place") + " input is not what it was");
 }
 
 void Process::await_end(CallNumber number, std::coroutine_handle<> handle) {
@@ -274,7 +281,8 @@ void Process::wake(uint64_t wait) {
     handle.resume();
 }
 
-// ---- the driver -----------------------------------------------------------------------------------------------------
+// ---- the driver
+// -----------------------------------------------------------------------------------------------------
 
 void Process::settle() {
     if (settling_ || doomed_ || !member_) return;
@@ -309,24 +317,19 @@ void Process::carry_out(core::Action& action) {
             network.send(node_, action.peer, action.type, std::move(action.body));
             world_.faults().step(Fault::When::kFrameFrom, action.type, node_);
             return;
-        case ActionKind::kPullData:
-            return network.pull(node_, action.peer);
-        case ActionKind::kConnect:
-            return network.connect(node_, action.peer, action.deadline);
-        case ActionKind::kCloseLink:
-            return network.close(node_, action.peer, action.incarnation);
-        case ActionKind::kCut:
-            return network.cut(node_, &action.key);
-        case ActionKind::kCutAll:
-            return network.cut(node_, nullptr);
-        case ActionKind::kCompleted:
-            return completed(action.ticket);
+        case ActionKind::kPullData: return network.pull(node_, action.peer);
+        case ActionKind::kConnect: return network.connect(node_, action.peer, action.deadline);
+        case ActionKind::kCloseLink: return network.close(node_, action.peer, action.incarnation);
+        case ActionKind::kCut: return network.cut(node_, &action.key);
+        case ActionKind::kCutAll: return network.cut(node_, nullptr);
+        case ActionKind::kCompleted: return completed(action.ticket);
         case ActionKind::kCloseCoordinator:
             world_.note(node_, "close", kCoordinatorNode, [&] { return action.text; });
             world_.coordinator().close(node_, false, true);
             if (action.reconnect && !reconnect_scheduled_) {
                 reconnect_scheduled_ = true;
-                world_.schedule(world_.random().between(0, 2 * kMillisecond), EventKind::kStreamConnect, node_);
+                world_.schedule(world_.random().between(0, 2 * kMillisecond), EventKind::kStreamConnect,
+                                node_);
             }
             return;
     }
@@ -380,8 +383,8 @@ void Process::coordinator_frame(wire::Type type, std::span<const uint8_t> body) 
         }
     }
     if (!member_->coordinator_frame(world_.now(), type, body)) {
-        world_.fail("I5", World::name(node_) + " refused a frame of type " + std::to_string(static_cast<int>(type)) +
-                              " of its own coordinator");
+        world_.fail("I5", World::name(node_) + " refused a frame of type " +
+                              std::to_string(static_cast<int>(type)) + " of its own coordinator");
     }
 }
 
@@ -417,7 +420,8 @@ void Process::die(bool silent, bool orderly) {
 std::string Process::describe() const {
     std::string out = World::name(node_) + " group " + std::to_string(group_);
     if (!member_ || doomed_) return out + " gone\n";
-    out += " " + (trainer_ ? trainer_->describe() : std::string()) + ", " + std::to_string(open_calls_) + " calls open";
+    out += " " + (trainer_ ? trainer_->describe() : std::string()) + ", " + std::to_string(open_calls_) +
+           " calls open";
     for (const auto& [number, call] : calls_) {
         const char* const kKinds[] = {"join", "reduce", "query", "shared state", "vote", "leave"};
         if (!call.outcome) out += std::string(", waits for ") + kKinds[static_cast<int>(call.kind)];

@@ -1,7 +1,8 @@
 // One peer: the production core's Member, a driver for it as the real one, and the program that calls it.
 //
-// Each call of the program is checked when it ends, before anything else happens: results go to the history, buffers
-// are compared and then overwritten. A process is one attempt to join; a peer that was evicted starts a new one.
+// Each call of the program is checked when it ends, before anything else happens: results go to the history,
+// buffers are compared and then overwritten. A process is one attempt to join; a peer that was evicted starts
+// a new one.
 #pragma once
 
 #include <coroutine>
@@ -61,8 +62,8 @@ class Process {
     CallNumber join();
     CallNumber reduce(const CallName& name, const Shape& shape, bool in_place);
     CallNumber query(const CallName& name);
-    /// `name`: of the call where it fails, null for a member that is not in step yet. Once it has succeeded, `after`
-    /// names it and `content` hashes the tensors.
+    /// `name`: of the call where it fails, null for a member that is not in step yet. Once it has succeeded,
+    /// `after` names it and `content` hashes the tensors.
     CallNumber synchronize(core::SyncCall call, const CallName* name, std::function<CallName()> after,
                            std::function<uint64_t()> content);
     CallNumber vote(bool optimize);

@@ -1,4 +1,5 @@
-// The simulator's only source of chance: everything random in a run is drawn from generators seeded by its one seed.
+// The simulator's only source of chance: everything random in a run is drawn from generators seeded by its
+// one seed.
 #pragma once
 
 #include <cstdint>

@@ -56,7 +56,8 @@ RunResult run_seed(uint64_t seed, const SeedOptions& options) {
 }
 
 std::string replay_command(uint64_t seed, const SeedOptions& options) {
-    std::string out = "pccl-sim --replay " + std::to_string(seed) + " --members " + std::to_string(options.members_max);
+    std::string out =
+        "pccl-sim --replay " + std::to_string(seed) + " --members " + std::to_string(options.members_max);
     if (!options.mutation.empty()) out += " --mutate " + options.mutation;
     return out;
 }
@@ -64,7 +65,8 @@ std::string replay_command(uint64_t seed, const SeedOptions& options) {
 std::string failure_text(uint64_t seed, const SeedOptions& options, const RunResult& result) {
     std::string out = "seed " + std::to_string(seed) + " broke an invariant\n";
     for (const Violation& violation : result.violations) {
-        out += "  " + violation.invariant + " at " + std::to_string(violation.time) + " us: " + violation.what + "\n";
+        out += "  " + violation.invariant + " at " + std::to_string(violation.time) +
+               " us: " + violation.what + "\n";
     }
     return out + "  replay with: " + replay_command(seed, options) + "\n";
 }

@@ -13,7 +13,7 @@ namespace pccl::sim {
 
 struct SeedOptions {
     uint32_t members_max = 8;
-    std::string mutation;        ///< name of a rule to break, or empty
+    std::string mutation;  ///< name of a rule to break, or empty
     std::FILE* trace = nullptr;
 };
 

@@ -53,7 +53,8 @@ void draw_programs(Scenario& s, Random& random) {
 }
 
 void draw_members(Scenario& s, Random& random, uint32_t members_max) {
-    uint32_t founders = static_cast<uint32_t>(random.between(2, std::max<int64_t>(2, std::min(5u, members_max))));
+    uint32_t founders =
+        static_cast<uint32_t>(random.between(2, std::max<int64_t>(2, std::min(5u, members_max))));
     if (random.chance(0.1)) founders = static_cast<uint32_t>(random.between(2, std::max(2u, members_max)));
     const bool two_groups = founders >= 3 && random.chance(0.15);
     const uint32_t joiners =
@@ -84,15 +85,24 @@ void draw_step(Fault& fault, Random& random) {
     };
     using wire::Type;
     const std::vector<Step> steps = {
-        {When::kPartialLanded, Type::kData, 200}, {When::kFinalLanded, Type::kData, 200},
-        {When::kCompleted, Type::kData, 20},      {When::kFrameTo, Type::kDone, 40},
-        {When::kFrameFrom, Type::kDone, 40},      {When::kFrameTo, Type::kPropose, 6},
-        {When::kFrameFrom, Type::kFrozen, 6},     {When::kFrameTo, Type::kInstall, 10},
-        {When::kFrameToCoordinator, Type::kFrozen, 6}, {When::kFrameToCoordinator, Type::kLinked, 6},
-        {When::kFrameTo, Type::kPrepare, 2},      {When::kFrameFrom, Type::kPrepared, 2},
-        {When::kFrameFrom, Type::kVote, 8},       {When::kFrameFrom, Type::kSuspect, 2},
-        {When::kFrameTo, Type::kOffer, 10},       {When::kFrameTo, Type::kPull, 4},
-        {When::kFrameFrom, Type::kRegister, 4},   {When::kFrameTo, Type::kExpect, 2},
+        {When::kPartialLanded, Type::kData, 200},
+        {When::kFinalLanded, Type::kData, 200},
+        {When::kCompleted, Type::kData, 20},
+        {When::kFrameTo, Type::kDone, 40},
+        {When::kFrameFrom, Type::kDone, 40},
+        {When::kFrameTo, Type::kPropose, 6},
+        {When::kFrameFrom, Type::kFrozen, 6},
+        {When::kFrameTo, Type::kInstall, 10},
+        {When::kFrameToCoordinator, Type::kFrozen, 6},
+        {When::kFrameToCoordinator, Type::kLinked, 6},
+        {When::kFrameTo, Type::kPrepare, 2},
+        {When::kFrameFrom, Type::kPrepared, 2},
+        {When::kFrameFrom, Type::kVote, 8},
+        {When::kFrameFrom, Type::kSuspect, 2},
+        {When::kFrameTo, Type::kOffer, 10},
+        {When::kFrameTo, Type::kPull, 4},
+        {When::kFrameFrom, Type::kRegister, 4},
+        {When::kFrameTo, Type::kExpect, 2},
     };
     const Step step = random.pick(steps);
     fault.when = step.when;
@@ -118,7 +128,8 @@ Fault draw_fault(const Scenario& s, Random& random) {
         fault.node = static_cast<int>(random.below(s.spawns.size()));
     }
     const TimeUs liveness = s.timeouts.liveness;
-    fault.duration = random.chance(0.5) ? random.between(1, liveness / 2) : random.between(liveness / 2, 4 * liveness);
+    fault.duration =
+        random.chance(0.5) ? random.between(1, liveness / 2) : random.between(liveness / 2, 4 * liveness);
     if (fault.kind == Kind::kPause && random.chance(0.15)) fault.node = -1;  // the coordinator
     if (fault.kind == Kind::kStall && random.chance(0.3)) fault.other = -1;
     return fault;

@@ -1,5 +1,5 @@
-// Everything that shapes a run: who joins when, how the network behaves, what the programs do, which faults strike.
-// A seed makes one (random_scenario); tests write their own.
+// Everything that shapes a run: who joins when, how the network behaves, what the programs do, which faults
+// strike. A seed makes one (random_scenario); tests write their own.
 #pragma once
 
 #include <cstdint>
@@ -31,13 +31,13 @@ struct Fault {
         kPause,            ///< `node` does not run for `duration`
     };
     enum class When : uint8_t {
-        kTime,          ///< at `at`
-        kFrameTo,       ///< a frame of `type` has reached `watched`
-        kFrameFrom,     ///< `watched` has sent a frame of `type`
+        kTime,                ///< at `at`
+        kFrameTo,             ///< a frame of `type` has reached `watched`
+        kFrameFrom,           ///< `watched` has sent a frame of `type`
         kFrameToCoordinator,  ///< the coordinator has received a frame of `type` from `watched`
-        kPartialLanded,  ///< an operand has landed at `watched` (reduce-scatter)
-        kFinalLanded,    ///< a result has landed at `watched` (all-gather)
-        kCompleted,      ///< a reduction has succeeded at `watched`
+        kPartialLanded,       ///< an operand has landed at `watched` (reduce-scatter)
+        kFinalLanded,         ///< a result has landed at `watched` (all-gather)
+        kCompleted,           ///< a reduction has succeeded at `watched`
     };
     Kind kind = Kind::kCrash;
     When when = When::kTime;
@@ -45,8 +45,8 @@ struct Fault {
     wire::Type type = wire::Type::kHeartbeat;
     uint32_t skip = 0;       ///< how many such steps pass first
     int watched = kAnyNode;  ///< whose step it is
-    int node = kAnyNode;     ///< whom it strikes; kAnyNode: the one whose step it is, or a random one with kTime
-    int other = kAnyNode;    ///< second end; kAnyNode: a random one
+    int node = kAnyNode;  ///< whom it strikes; kAnyNode: the one whose step it is, or a random one with kTime
+    int other = kAnyNode;  ///< second end; kAnyNode: a random one
     TimeUs duration = 0;
 };
 
@@ -67,11 +67,11 @@ struct Scenario {
     TimeUs latency_min = 50, latency_max = 500;  ///< base of a pair
     TimeUs jitter = 100;
     uint32_t lanes = 2;
-    uint32_t window = 4;              ///< data frames pulled and not yet taken by the network, per link
-    double late_copy = 0.3;           ///< chance that a payload leaves its memory late
-    double refused_is_silent = 0.0;   ///< chance that a connection to a dead process is not answered
+    uint32_t window = 4;             ///< data frames pulled and not yet taken by the network, per link
+    double late_copy = 0.3;          ///< chance that a payload leaves its memory late
+    double refused_is_silent = 0.0;  ///< chance that a connection to a dead process is not answered
     TimeUs persist_max = 1000;
-    double replay = 0.0;              ///< chance that a control frame arrives once more, epochs later
+    double replay = 0.0;  ///< chance that a control frame arrives once more, epochs later
 
     // The programs.
     uint32_t steps = 6;

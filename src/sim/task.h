@@ -1,7 +1,8 @@
-// A coroutine, for the programs that members run: they read like a trainer's loop and are resumed by the event queue.
+// A coroutine, for the programs that members run: they read like a trainer's loop and are resumed by the
+// event queue.
 //
-// A task starts when it is awaited (or started as a root) and belongs to whoever holds the object; destroying the root
-// destroys every task that it is waiting in, as the death of a process does.
+// A task starts when it is awaited (or started as a root) and belongs to whoever holds the object; destroying
+// the root destroys every task that it is waiting in, as the death of a process does.
 #pragma once
 
 #include <coroutine>

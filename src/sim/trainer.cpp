@@ -161,7 +161,8 @@ Task<bool> Trainer::train_once(std::vector<ReducePlan>* plans) {
         const ReducePlan& plan = (*plans)[i];
         Shape shape = plan.shape;
         if (plan.mismatch && random_.chance(0.3)) ++shape.count;
-        launched.push_back({i, process_.reduce(name(wire::OpKind::kReduce, plan.tag), shape, random_.chance(0.5))});
+        launched.push_back(
+            {i, process_.reduce(name(wire::OpKind::kReduce, plan.tag), shape, random_.chance(0.5))});
         if (random_.chance(scenario_.cancel)) {
             if (random_.chance(0.5)) co_await process_.sleep(think());
             process_.cancel(launched.back().call);
@@ -191,7 +192,8 @@ Task<> Trainer::finish(bool leave) {
     const bool evicted = !leave && member->fate().code() == Code::EVICTED;
     if (evicted) {
         ++world.statistics().evictions;
-        if (process_.generation() < scenario_.rejoins) world.spawn(process_.group(), process_.generation() + 1);
+        if (process_.generation() < scenario_.rejoins)
+            world.spawn(process_.group(), process_.generation() + 1);
     }
     // A program that gave up for another reason leaves as well.
     if (leave || (!evicted && member->admitted())) {
@@ -201,7 +203,8 @@ Task<> Trainer::finish(bool leave) {
     process_.exit(leave || random_.chance(0.5));
 }
 
-// ---- decisions --------------------------------------------------------------------------------------------------------
+// ---- decisions
+// --------------------------------------------------------------------------------------------------------
 
 Trainer::StepPlan Trainer::plan_step() const {
     Random common(mix(mix(scenario_.seed, at_.lineage), at_.step));
@@ -236,8 +239,8 @@ bool Trainer::expected(const Outcome& outcome, const char* what) {
     const Code code = outcome.status.code();
     if (code == Code::RANK_CONNECTION_LOST) return true;
     if (code == Code::TOO_FEW_PEERS && alone()) return true;
-    process_.world().fail("I3", World::name(process_.node()) + ": a " + what + " ended with " + code_name(code) + ": " +
-                                    outcome.status.text());
+    process_.world().fail("I3", World::name(process_.node()) + ": a " + what + " ended with " +
+                                    code_name(code) + ": " + outcome.status.text());
     return false;
 }
 
@@ -248,8 +251,9 @@ bool Trainer::judge_reduce(const Outcome& outcome) {
     if (code == Code::CANCELLED && scenario_.cancel > 0) return true;
     if ((code == Code::MISMATCH || code == Code::INVALID_USAGE) && scenario_.mismatch > 0) return true;
     if (code == Code::RANK_CONNECTION_LOST && scenario_.constants.retry_policy == 0) {
-        process_.world().fail("I3", World::name(process_.node()) + ": a reduction was reported where it is to be retried: " +
-                                        outcome.status.text());
+        process_.world().fail(
+            "I3", World::name(process_.node()) +
+                      ": a reduction was reported where it is to be retried: " + outcome.status.text());
         return false;
     }
     return expected(outcome, "reduction");
@@ -270,7 +274,8 @@ CallName Trainer::name(wire::OpKind kind, uint64_t tag) const {
     return {process_.group(), at_.lineage, at_.position, kind, tag};
 }
 
-// ---- shared state -------------------------------------------------------------------------------------------------------
+// ---- shared state
+// -------------------------------------------------------------------------------------------------------
 
 void Trainer::write_content() {
     std::memcpy(tensors_[0].data(), &at_, sizeof at_);

@@ -1,9 +1,9 @@
 // The program that a process runs: a training loop as users write it, made of random steps.
 //
-// What a step does is drawn from (seed, lineage, step), so all members of a group that are in step do the same, each in
-// its own order and pace. Whether to go on, to try again or to give up is decided from results alone, which are common:
-// that the programs stay in step is itself a check of agreement, since one that strayed would wait for ever. Newcomers get
-// lineage, position and step from the shared state.
+// What a step does is drawn from (seed, lineage, step), so all members of a group that are in step do the
+// same, each in its own order and pace. Whether to go on, to try again or to give up is decided from results
+// alone, which are common: that the programs stay in step is itself a check of agreement, since one that
+// strayed would wait for ever. Newcomers get lineage, position and step from the shared state.
 #pragma once
 
 #include <cstdint>

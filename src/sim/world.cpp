@@ -22,7 +22,8 @@ World::World(const Scenario& scenario, const RunOptions& options)
       options_(options),
       random_(mix(scenario.seed, 0x30D)),
       trace_(options.trace),
-      history_(scenario.seed, [this](const char* invariant, const std::string& what) { fail(invariant, what); }),
+      history_(scenario.seed,
+               [this](const char* invariant, const std::string& what) { fail(invariant, what); }),
       network_(*this),
       faults_(*this) {}
 
@@ -59,7 +60,8 @@ bool World::step() {
         return false;
     }
     if (stuck()) {
-        fail("I3", "no call has ended for " + std::to_string((now_ - std::max(progress_, scenario_.faults_end)) / kMillisecond) +
+        fail("I3", "no call has ended for " +
+                       std::to_string((now_ - std::max(progress_, scenario_.faults_end)) / kMillisecond) +
                        " ms although nothing goes wrong any more\n" + describe());
         return false;
     }
@@ -93,14 +95,10 @@ void World::dispatch(const Event& event) {
             note(process_count() - 1, "spawn", kNoNode, [g = group] { return "group " + std::to_string(g); });
             return processes_.back()->begin();
         }
-        case EventKind::kFault:
-            return faults_.handle(event);
-        case EventKind::kWake:
-            return process(node).wake(event.number);
-        case EventKind::kStreamConnect:
-            return process(node).connect_to_coordinator();
-        case EventKind::kReplay:
-            return replay(event);
+        case EventKind::kFault: return faults_.handle(event);
+        case EventKind::kWake: return process(node).wake(event.number);
+        case EventKind::kStreamConnect: return process(node).connect_to_coordinator();
+        case EventKind::kReplay: return replay(event);
         case EventKind::kTick:
             if (node >= 0) return process(node).tick();
             return coordinator_->handle(event);
@@ -108,10 +106,8 @@ void World::dispatch(const Event& event) {
         case EventKind::kStreamOpened:
         case EventKind::kStreamUp:
         case EventKind::kStreamTo:
-        case EventKind::kStreamTold:
-            return coordinator_->handle(event);
-        default:
-            return network_.handle(event);
+        case EventKind::kStreamTold: return coordinator_->handle(event);
+        default: return network_.handle(event);
     }
 }
 
@@ -120,7 +116,8 @@ void World::after(int node) {
     if (node >= 0 && alive(node)) process(node).settle();
 }
 
-void World::schedule(TimeUs delay, EventKind kind, int node, uint32_t object, uint32_t detail, uint64_t number) {
+void World::schedule(TimeUs delay, EventKind kind, int node, uint32_t object, uint32_t detail,
+                     uint64_t number) {
     Event event;
     event.time = now_ + std::max<TimeUs>(delay, 0);
     event.kind = kind;
@@ -136,12 +133,15 @@ void World::fail(const char* invariant, const std::string& what) {
     if (violations_.size() < options_.violations_max) violations_.push_back({invariant, now_, what});
 }
 
-bool World::alive(int node) const { return node >= 0 && node < process_count() && processes_[static_cast<size_t>(node)]->alive(); }
+bool World::alive(int node) const {
+    return node >= 0 && node < process_count() && processes_[static_cast<size_t>(node)]->alive();
+}
 
 int World::spawn(uint32_t group, uint32_t generation) {
     to_spawn_.push_back({group, generation});
     ++spawns_left_;
-    schedule(random_.between(0, 2 * scenario_.timeouts.backoff_cap), EventKind::kSpawn, kNoNode, 0, 0, to_spawn_.size() - 1);
+    schedule(random_.between(0, 2 * scenario_.timeouts.backoff_cap), EventKind::kSpawn, kNoNode, 0, 0,
+             to_spawn_.size() - 1);
     return static_cast<int>(to_spawn_.size()) - 1;
 }
 
@@ -152,14 +152,17 @@ std::string World::name(int node) {
 
 bool World::finished() const {
     if (spawns_left_ > 0) return false;
-    return std::all_of(processes_.begin(), processes_.end(), [](const auto& process) { return process->gone(); });
+    return std::all_of(processes_.begin(), processes_.end(),
+                       [](const auto& process) { return process->gone(); });
 }
 
 bool World::stuck() const {
-    return now_ > scenario_.faults_end && now_ - std::max(progress_, scenario_.faults_end) > progress_bound(scenario_);
+    return now_ > scenario_.faults_end &&
+           now_ - std::max(progress_, scenario_.faults_end) > progress_bound(scenario_);
 }
 
-// ---- what the network is like -----------------------------------------------------------------------------------------
+// ---- what the network is like
+// -----------------------------------------------------------------------------------------
 
 TimeUs World::latency(int from, int to) {
     const std::pair<int, int> key{std::min(from, to), std::max(from, to)};
@@ -185,17 +188,21 @@ void World::pause(int node, TimeUs until) {
     entry = std::max(entry, std::min(until, scenario_.faults_end));
 }
 
-// ---- I5 ---------------------------------------------------------------------------------------------------------------
+// ---- I5
+// ---------------------------------------------------------------------------------------------------------------
 
 void World::keep_for_replay(int node, const MemberId& peer, wire::Type type, std::span<const uint8_t> body) {
-    if (scenario_.replay <= 0 || now_ >= scenario_.faults_end || type == wire::Type::kHeartbeat || type == wire::Type::kRelay) return;
+    if (scenario_.replay <= 0 || now_ >= scenario_.faults_end || type == wire::Type::kHeartbeat ||
+        type == wire::Type::kRelay)
+        return;
     if (!random_.chance(scenario_.replay)) return;
     kept_.push_back({peer, type, {body.begin(), body.end()}});
     schedule(random_.between(1, 4 * scenario_.timeouts.liveness), EventKind::kReplay, node,
              static_cast<uint32_t>(kept_.size() - 1));
 }
 
-/// A frame of an old epoch that arrives once more must change nothing. All peer frames begin with their epoch.
+/// A frame of an old epoch that arrives once more must change nothing. All peer frames begin with their
+/// epoch.
 void World::replay(const Event& event) {
     const Kept& kept = kept_[event.object];
     core::Member* member = process(event.node).member();
@@ -205,12 +212,14 @@ void World::replay(const Event& event) {
     const std::vector<int> linked = network_.neighbours(event.node);
     if (!decoder.ok() || !member->view().connected || !(epoch < member->view().epoch)) return;
     if (std::find(linked.begin(), linked.end(), node_of(kept.peer)) == linked.end()) return;
-    note(event.node, "replay", node_of(kept.peer), [&] { return "type " + std::to_string(static_cast<int>(kept.type)); });
+    note(event.node, "replay", node_of(kept.peer),
+         [&] { return "type " + std::to_string(static_cast<int>(kept.type)); });
     const std::string before = member->describe();
     const bool valid = member->peer_frame(now_, kept.peer, kept.type, kept.body);
     if (!valid || !member->outbox().empty() || member->describe() != before) {
-        fail("I5", name(event.node) + " did not just drop a frame of type " + std::to_string(static_cast<int>(kept.type)) +
-                       " of the old epoch " + epoch.text() + (valid ? "" : ": it calls it a violation"));
+        fail("I5", name(event.node) + " did not just drop a frame of type " +
+                       std::to_string(static_cast<int>(kept.type)) + " of the old epoch " + epoch.text() +
+                       (valid ? "" : ": it calls it a violation"));
     }
 }
 

@@ -1,6 +1,7 @@
 // One run: the clock, the processes, the coordinator, the network between them, and what goes wrong.
 //
-// Single-threaded. Nothing here reads a clock or a random device: two runs of one scenario are the same event for event.
+// Single-threaded. Nothing here reads a clock or a random device: two runs of one scenario are the same event
+// for event.
 #pragma once
 
 #include <algorithm>
@@ -72,7 +73,8 @@ class World {
     const RunOptions& options() const { return options_; }
     Statistics& statistics() { return statistics_; }
 
-    void schedule(TimeUs delay, EventKind kind, int node, uint32_t object = 0, uint32_t detail = 0, uint64_t number = 0);
+    void schedule(TimeUs delay, EventKind kind, int node, uint32_t object = 0, uint32_t detail = 0,
+                  uint64_t number = 0);
     void fail(const char* invariant, const std::string& what);
     /// Counts as progress: a call ended.
     void progress() { progress_ = now_; }

@@ -13,7 +13,9 @@ namespace pccl::transport {
 namespace {
 
 const sockaddr_in* as_v4(const SocketAddress& a) { return reinterpret_cast<const sockaddr_in*>(&a.storage); }
-const sockaddr_in6* as_v6(const SocketAddress& a) { return reinterpret_cast<const sockaddr_in6*>(&a.storage); }
+const sockaddr_in6* as_v6(const SocketAddress& a) {
+    return reinterpret_cast<const sockaddr_in6*>(&a.storage);
+}
 
 /// The bytes of the address in network order, a v4-mapped one as v4.
 std::vector<uint8_t> address_bytes(const SocketAddress& a) {
@@ -38,7 +40,9 @@ bool inside(const SocketAddress& address, const SocketAddress& subnet, int prefi
     return true;
 }
 
-bool starts_with(const std::string& text, const std::string& start) { return text.compare(0, start.size(), start) == 0; }
+bool starts_with(const std::string& text, const std::string& start) {
+    return text.compare(0, start.size(), start) == 0;
+}
 
 }  // namespace
 
@@ -135,12 +139,9 @@ std::vector<InterfaceAddress> list_interfaces() {
 
 bool InterfaceFilter::Entry::matches(const std::string& of_name, const SocketAddress& address) const {
     switch (kind) {
-        case Kind::kExact:
-            return of_name == name;
-        case Kind::kPrefix:
-            return starts_with(of_name, name);
-        case Kind::kSubnet:
-            return inside(address, subnet, prefix_bits);
+        case Kind::kExact: return of_name == name;
+        case Kind::kPrefix: return starts_with(of_name, name);
+        case Kind::kSubnet: return inside(address, subnet, prefix_bits);
     }
     return false;
 }
@@ -168,7 +169,8 @@ Status InterfaceFilter::parse(const std::string& text, InterfaceFilter* out) {
             entry.kind = Entry::Kind::kSubnet;
             if (!parse_numeric(item.substr(0, slash), 0, &entry.subnet)) return invalid("is not a subnet");
             const std::string bits = item.substr(slash + 1);
-            const auto [stop, error] = std::from_chars(bits.data(), bits.data() + bits.size(), entry.prefix_bits);
+            const auto [stop, error] =
+                std::from_chars(bits.data(), bits.data() + bits.size(), entry.prefix_bits);
             const int bits_max = entry.subnet.family() == AF_INET ? 32 : 128;
             if (error != std::errc() || stop != bits.data() + bits.size() || entry.prefix_bits < 0 ||
                 entry.prefix_bits > bits_max) {
@@ -204,15 +206,18 @@ bool InterfaceFilter::allows(const std::string& name, const SocketAddress& addre
     return any_include ? included : !address.is_loopback();
 }
 
-std::vector<std::string> advertised_hosts(const std::vector<InterfaceAddress>& interfaces, const InterfaceFilter& filter,
-                                          const std::string& first, size_t count_max) {
+std::vector<std::string> advertised_hosts(const std::vector<InterfaceAddress>& interfaces,
+                                          const InterfaceFilter& filter, const std::string& first,
+                                          size_t count_max) {
     std::vector<std::string> out;
     auto add = [&](const std::string& host) {
-        if (out.size() < count_max && std::find(out.begin(), out.end(), host) == out.end()) out.push_back(host);
+        if (out.size() < count_max && std::find(out.begin(), out.end(), host) == out.end())
+            out.push_back(host);
     };
     SocketAddress first_address;
     if (parse_numeric(first, 0, &first_address) && !first_address.is_link_local()) {
-        // An address that no interface shows (behind a translation of the host's own) is as good as its connection.
+        // An address that no interface shows (behind a translation of the host's own) is as good as its
+        // connection.
         bool shown = false, allowed = first_address.is_loopback();
         for (const InterfaceAddress& entry : interfaces) {
             if (!entry.address.same_host(first_address)) continue;

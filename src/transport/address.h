@@ -1,5 +1,5 @@
-// Socket addresses: numeric text to and from sockaddr, the host's interfaces, and the filter that chooses among them.
-// Values are plain data; any thread.
+// Socket addresses: numeric text to and from sockaddr, the host's interfaces, and the filter that chooses
+// among them. Values are plain data; any thread.
 #pragma once
 
 #include <netinet/in.h>
@@ -33,7 +33,8 @@ struct SocketAddress {
     bool same_host(const SocketAddress& other) const { return host() == other.host(); }
 };
 
-/// A numeric v4 or v6 host, with a scope ("fe80::1%eth0") where it needs one. False for anything else, names included.
+/// A numeric v4 or v6 host, with a scope ("fe80::1%eth0") where it needs one. False for anything else, names
+/// included.
 bool parse_numeric(const std::string& host, uint16_t port, SocketAddress* out);
 
 struct InterfaceAddress {
@@ -44,9 +45,10 @@ struct InterfaceAddress {
 /// Addresses of the interfaces that are up.
 std::vector<InterfaceAddress> list_interfaces();
 
-/// Which interfaces and addresses peers are told about. A comma-separated list of "eth" (names that start so), "=eth0"
-/// (this name), "10.0.0.0/8" or "fd00::/8" (addresses inside), each with "^" in front to exclude. With no including
-/// entry everything is included that is not excluded, apart from loopback and the bridges of container runtimes.
+/// Which interfaces and addresses peers are told about. A comma-separated list of "eth" (names that start
+/// so), "=eth0" (this name), "10.0.0.0/8" or "fd00::/8" (addresses inside), each with "^" in front to
+/// exclude. With no including entry everything is included that is not excluded, apart from loopback and the
+/// bridges of container runtimes.
 class InterfaceFilter {
    public:
     static Status parse(const std::string& text, InterfaceFilter* out);
@@ -64,10 +66,11 @@ class InterfaceFilter {
     std::vector<Entry> entries_;
 };
 
-/// Hosts to tell peers about, best first: `first` (the local end of a connection that works) unless it is empty or the
-/// filter rejects it, then the chosen interfaces' addresses. Link-local addresses mean nothing elsewhere and are left
-/// out; loopback is only in it as `first`.
-std::vector<std::string> advertised_hosts(const std::vector<InterfaceAddress>& interfaces, const InterfaceFilter& filter,
-                                          const std::string& first, size_t count_max);
+/// Hosts to tell peers about, best first: `first` (the local end of a connection that works) unless it is
+/// empty or the filter rejects it, then the chosen interfaces' addresses. Link-local addresses mean nothing
+/// elsewhere and are left out; loopback is only in it as `first`.
+std::vector<std::string> advertised_hosts(const std::vector<InterfaceAddress>& interfaces,
+                                          const InterfaceFilter& filter, const std::string& first,
+                                          size_t count_max);
 
 }  // namespace pccl::transport

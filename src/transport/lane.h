@@ -1,9 +1,9 @@
-// A lane: one ordered stream of frames to one peer, whatever carries it. TCP is the first kind; siblings (TLS, shared
-// memory, fabric) offer the same class with other capabilities.
+// A lane: one ordered stream of frames to one peer, whatever carries it. TCP is the first kind; siblings
+// (TLS, shared memory, fabric) offer the same class with other capabilities.
 //
-// Threads: a lane and its owner are guarded by one lock, the owner's; which thread holds it does not matter. Calls to the
-// owner come from inside ready(), pump() and resume() only; the owner may close the lane, or change its owner, inside
-// them, but must not destroy it there.
+// Threads: a lane and its owner are guarded by one lock, the owner's; which thread holds it does not matter.
+// Calls to the owner come from inside ready(), pump() and resume() only; the owner may close the lane, or
+// change its owner, inside them, but must not destroy it there.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,9 @@
 namespace pccl::transport {
 
 enum LaneCapability : uint32_t {
-    kLaneReceivesInPlace = 1,   ///< payload lands in the place that the owner names, without a copy
-    kLaneStripes = 2,           ///< several lanes to one peer carry more than one
-    kLaneDetectsLoss = 4,       ///< the loss of the peer's process ends the lane without a heartbeat
+    kLaneReceivesInPlace = 1,  ///< payload lands in the place that the owner names, without a copy
+    kLaneStripes = 2,          ///< several lanes to one peer carry more than one
+    kLaneDetectsLoss = 4,      ///< the loss of the peer's process ends the lane without a heartbeat
 };
 
 /// A data frame to send. The payload stays valid until cut() or the end of the lane.
@@ -80,8 +80,8 @@ class Lane {
     /// Whether pump() has to wait for lane_writable.
     virtual bool blocked() const = 0;
 
-    /// Ends the use of the owner's memory for the operation (null: all): a data frame that has not started is dropped, a
-    /// partly sent one is finished from a private copy, one being received is discarded.
+    /// Ends the use of the owner's memory for the operation (null: all): a data frame that has not started is
+    /// dropped, a partly sent one is finished from a private copy, one being received is discarded.
     virtual void cut(const wire::OpKey* key) = 0;
     /// The data frame being received, if its place was not null and it was not cut.
     virtual bool unfinished(UnfinishedData* out) const = 0;
@@ -90,8 +90,8 @@ class Lane {
     virtual void pause() = 0;
     virtual void resume() = 0;
 
-    /// Sends what is queued, ends the stream, and discards what still arrives until the other side closes as well
-    /// (lane_lost), so that no reset destroys what it has not read yet.
+    /// Sends what is queued, ends the stream, and discards what still arrives until the other side closes as
+    /// well (lane_lost), so that no reset destroys what it has not read yet.
     virtual void linger() = 0;
     virtual void close() = 0;
     virtual bool closed() const = 0;

@@ -103,7 +103,8 @@ void Poller::give() {
 void Poller::wait(int timeout_ms, Ready* out) {
     out->count = epoll_wait(inner_, out->events.data(), static_cast<int>(kEventsPerWait), timeout_ms);
     out->woken = false;
-    if (out->count < 0) out->count = 0;  // interrupted by a signal: the caller looks at its condition and waits again
+    if (out->count < 0)
+        out->count = 0;  // interrupted by a signal: the caller looks at its condition and waits again
 }
 
 void Poller::dispatch(Ready& ready) {

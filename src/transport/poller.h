@@ -1,10 +1,10 @@
 // A set of watched descriptors that either the loop thread or a blocked caller can serve.
 //
-// Two epoll instances: the inner one holds all descriptors, the outer one holds only the inner one. The loop watches the
-// outer one, so that a caller who waits for a result takes the whole set away from the loop by one system call (take),
-// serves it itself without a hand-over between threads, and gives it back (give). Interests can be changed from any
-// thread. Descriptors are named by a slot with a generation, because between wait() and dispatch() another thread may
-// have closed some of them.
+// Two epoll instances: the inner one holds all descriptors, the outer one holds only the inner one. The loop
+// watches the outer one, so that a caller who waits for a result takes the whole set away from the loop by
+// one system call (take), serves it itself without a hand-over between threads, and gives it back (give).
+// Interests can be changed from any thread. Descriptors are named by a slot with a generation, because
+// between wait() and dispatch() another thread may have closed some of them.
 //
 // Threads: wait() and wake() may be called without the owner's lock; everything else is called under it.
 #pragma once
@@ -46,7 +46,8 @@ class Poller {
     /// The descriptor that the loop watches for reading.
     int outer_fd() const { return outer_; }
 
-    /// Watches `fd` for the epoll events given; errors and hang-ups are always reported. False when the system refuses.
+    /// Watches `fd` for the epoll events given; errors and hang-ups are always reported. False when the
+    /// system refuses.
     bool add(int fd, uint32_t events, Watcher* watcher, Slot* slot);
     void change(Slot slot, uint32_t events);
     void remove(Slot slot);

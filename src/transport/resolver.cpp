@@ -53,7 +53,8 @@ std::unique_ptr<Resolution> Resolution::start(uv_loop_t* loop, const std::string
         }
         uv_freeaddrinfo(list);
     };
-    const int rc = uv_getaddrinfo(loop, &request->handle, done, host.c_str(), std::to_string(port).c_str(), &hints);
+    const int rc =
+        uv_getaddrinfo(loop, &request->handle, done, host.c_str(), std::to_string(port).c_str(), &hints);
     if (rc != 0) {
         std::unique_ptr<Request> owned(request);
         owned->callback({}, uv_strerror(rc));

@@ -10,8 +10,12 @@
 
 namespace pccl::transport {
 
-TcpConnector::TcpConnector(Poller& poller, TcpOptions options, std::vector<SocketAddress> addresses, Callbacks callbacks)
-    : poller_(poller), options_(options), addresses_(std::move(addresses)), callbacks_(std::move(callbacks)) {}
+TcpConnector::TcpConnector(Poller& poller, TcpOptions options, std::vector<SocketAddress> addresses,
+                           Callbacks callbacks)
+    : poller_(poller),
+      options_(options),
+      addresses_(std::move(addresses)),
+      callbacks_(std::move(callbacks)) {}
 
 TcpConnector::~TcpConnector() { close(); }
 

@@ -1,9 +1,9 @@
-// Opens a TCP connection to whichever of several addresses answers first: the next address is tried when the one before
-// failed, or is silent for a moment, while that one stays in the race.
+// Opens a TCP connection to whichever of several addresses answers first: the next address is tried when the
+// one before failed, or is silent for a moment, while that one stays in the race.
 //
-// A connection that was handed over need not be the right peer (addresses behind translations are not unique), so the
-// owner can ask for the next one. Guarded by the same lock as its poller; the callbacks come from ready(), tick(), start()
-// and next(), and may destroy nothing.
+// A connection that was handed over need not be the right peer (addresses behind translations are not
+// unique), so the owner can ask for the next one. Guarded by the same lock as its poller; the callbacks come
+// from ready(), tick(), start() and next(), and may destroy nothing.
 #pragma once
 
 #include <functional>
@@ -26,7 +26,8 @@ class TcpConnector {
         std::function<void(const std::string& why)> on_failed;  ///< no address is left
     };
 
-    TcpConnector(Poller& poller, TcpOptions options, std::vector<SocketAddress> addresses, Callbacks callbacks);
+    TcpConnector(Poller& poller, TcpOptions options, std::vector<SocketAddress> addresses,
+                 Callbacks callbacks);
     ~TcpConnector();
 
     void start(TimeUs now);

@@ -1,10 +1,10 @@
 // A lane over a TCP socket: raw non-blocking descriptor, scatter-gather both ways.
 //
-// Receiving: headers and bodies come through a small read-ahead buffer; a payload goes straight into its place, with the
-// read-ahead buffer behind it in the same recvmsg, so that the next header usually costs no call of its own. A body that
-// exceeds the buffer grows a vector by the bytes that really arrived. Sending: queued control frames, the header and the
-// payload of a data frame go out in one sendmsg. No allocation per frame once the buffers have their size. Work per event
-// is bounded, so that no lane starves the others.
+// Receiving: headers and bodies come through a small read-ahead buffer; a payload goes straight into its
+// place, with the read-ahead buffer behind it in the same recvmsg, so that the next header usually costs no
+// call of its own. A body that exceeds the buffer grows a vector by the bytes that really arrived. Sending:
+// queued control frames, the header and the payload of a data frame go out in one sendmsg. No allocation per
+// frame once the buffers have their size. Work per event is bounded, so that no lane starves the others.
 #pragma once
 
 #include <array>

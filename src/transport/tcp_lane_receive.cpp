@@ -175,7 +175,9 @@ void TcpLane::dispatch(const wire::Preamble& preamble, std::span<const uint8_t> 
     std::string why;
     if (preamble.type != wire::Type::kData) {
         if (!owner_->lane_frame(*this, preamble.type, body, &why)) {
-            lose(why.empty() ? "a frame of type " + std::to_string(static_cast<int>(preamble.type)) + " is not valid" : why);
+            lose(why.empty()
+                     ? "a frame of type " + std::to_string(static_cast<int>(preamble.type)) + " is not valid"
+                     : why);
         }
         return;
     }

@@ -102,8 +102,8 @@ void TcpLane::pump() {
             sent(static_cast<size_t>(n), data_first);
             pumped += static_cast<size_t>(n);
         }
-        // A short count means that the socket is full. Above the limit per turn the others come first: the socket
-        // reports at once that it takes more.
+        // A short count means that the socket is full. Above the limit per turn the others come first: the
+        // socket reports at once that it takes more.
         if (n < static_cast<ssize_t>(total) || pumped >= kSendBytesPerPump) {
             blocked_ = true;
             update_interest();

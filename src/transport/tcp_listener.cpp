@@ -75,9 +75,11 @@ int TcpListener::try_bind(const SocketAddress& address, bool dual_stack) {
 
 Status TcpListener::listen(const std::string& host, int port_first, int port_last) {
     const auto failed = [&](const std::string& why) {
-        return Status(Code::RESOURCE_LIMIT, "cannot listen on " + (host.empty() ? "any address" : host) + ": " + why);
+        return Status(Code::RESOURCE_LIMIT,
+                      "cannot listen on " + (host.empty() ? "any address" : host) + ": " + why);
     };
-    if (port_first < 0 || port_first > 65535 || (port_first != 0 && (port_last < port_first || port_last > 65535))) {
+    if (port_first < 0 || port_first > 65535 ||
+        (port_first != 0 && (port_last < port_first || port_last > 65535))) {
         return Status(Code::INVALID_ARGUMENT, "the range of ports " + std::to_string(port_first) + " to " +
                                                   std::to_string(port_last) + " is not valid");
     }

@@ -1,7 +1,7 @@
 // A listening TCP socket that hands over accepted, non-blocking connections.
 //
-// Guarded by the same lock as its poller. When the process is out of descriptors it stops accepting until tick() is
-// called after retry_at(), since the pending connection would be announced without end.
+// Guarded by the same lock as its poller. When the process is out of descriptors it stops accepting until
+// tick() is called after retry_at(), since the pending connection would be announced without end.
 #pragma once
 
 #include <functional>
@@ -23,8 +23,8 @@ class TcpListener final : private Poller::Watcher {
     TcpListener(Poller& poller, OnAccept on_accept, OnError on_error);
     ~TcpListener();
 
-    /// Binds the first free port of the range (0: any free port) at `host`, numeric or a name; empty: every address of
-    /// the host, v4 and v6.
+    /// Binds the first free port of the range (0: any free port) at `host`, numeric or a name; empty: every
+    /// address of the host, v4 and v6.
     Status listen(const std::string& host, int port_first, int port_last);
     void close();
     uint16_t port() const { return address_.port(); }

@@ -11,14 +11,17 @@ namespace pccl::transport {
 
 namespace {
 
-void set_option(int fd, int level, int name, int value) { ::setsockopt(fd, level, name, &value, sizeof value); }
+void set_option(int fd, int level, int name, int value) {
+    ::setsockopt(fd, level, name, &value, sizeof value);
+}
 
 }  // namespace
 
 void set_lane_options(int fd, const TcpOptions& options) {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, static_cast<int>(options.unsent_bytes));
-    const auto liveness_ms = static_cast<int>(std::clamp<TimeUs>(options.liveness / kMillisecond, 100, 3'600'000));
+    const auto liveness_ms =
+        static_cast<int>(std::clamp<TimeUs>(options.liveness / kMillisecond, 100, 3'600'000));
     set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, liveness_ms);
     const int liveness_s = std::max(1, liveness_ms / 1000);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -34,7 +37,8 @@ int start_connect(const SocketAddress& to, const TcpOptions& options, std::strin
         return -1;
     }
     set_lane_options(fd, options);
-    if (options.source.length != 0 && options.source.family() == to.family() && !options.source.is_wildcard()) {
+    if (options.source.length != 0 && options.source.family() == to.family() &&
+        !options.source.is_wildcard()) {
         SocketAddress source = options.source;
         source.set_port(0);
         if (::bind(fd, source.raw(), source.length) != 0) {

@@ -9,13 +9,13 @@
 namespace pccl::transport {
 
 struct TcpOptions {
-    TimeUs liveness = 5 * kSecond;     ///< unacknowledged bytes or silence for longer end the connection
-    SocketAddress source;              ///< connections start from this host, if its length is not 0
+    TimeUs liveness = 5 * kSecond;       ///< unacknowledged bytes or silence for longer end the connection
+    SocketAddress source;                ///< connections start from this host, if its length is not 0
     uint32_t unsent_bytes = 256 * 1024;  ///< back-pressure: what the kernel queues beyond the bytes in flight
 };
 
-/// Buffer sizes are left to the kernel: setting them switches its tuning off. Errors are ignored: every option only
-/// improves a connection that works without it.
+/// Buffer sizes are left to the kernel: setting them switches its tuning off. Errors are ignored: every
+/// option only improves a connection that works without it.
 void set_lane_options(int fd, const TcpOptions& options);
 
 /// A non-blocking socket on its way to `to`. -1 with the cause when that fails at once.
@@ -30,7 +30,8 @@ SocketAddress remote_address(int fd);
 /// Whether both ends are on this host.
 bool is_same_host(int fd);
 
-/// For a connected socket whose ends are both on this host: nothing can be lost there, so that pacing only costs time.
+/// For a connected socket whose ends are both on this host: nothing can be lost there, so that pacing only
+/// costs time.
 void set_same_host_options(int fd);
 
 }  // namespace pccl::transport

@@ -1,5 +1,5 @@
-// A link table with a driver that only records, on a poller that several tables share. Time is the real clock plus what
-// the test adds, so that time-outs need no waiting.
+// A link table with a driver that only records, on a poller that several tables share. Time is the real clock
+// plus what the test adds, so that time-outs need no waiting.
 #pragma once
 
 #include <sys/socket.h>
@@ -43,7 +43,8 @@ class FakeDriver final : public LinkEvents {
    public:
     FakeDriver(World& world, uint8_t n, LinkOptions options = {}) : id(member_id(n)), world_(world) {
         run.data.fill(0x77);
-        log_ = Logger(LogLevel::kTrace, [this](LogLevel, std::string_view text) { logged.emplace_back(text); });
+        log_ =
+            Logger(LogLevel::kTrace, [this](LogLevel, std::string_view text) { logged.emplace_back(text); });
         table = std::make_unique<LinkTable>(world.poller, *this, options);
         const Status status = table->listen("127.0.0.1", 0, 0);
         INFO(status.text());
@@ -76,7 +77,8 @@ class FakeDriver final : public LinkEvents {
 
     std::vector<wire::Endpoint> endpoints() const { return {{"127.0.0.1", table->port()}}; }
     bool logged_text(const std::string& part) const {
-        return std::any_of(logged.begin(), logged.end(), [&](const std::string& t) { return t.find(part) != std::string::npos; });
+        return std::any_of(logged.begin(), logged.end(),
+                           [&](const std::string& t) { return t.find(part) != std::string::npos; });
     }
     void settle() {
         table->flush();
@@ -145,7 +147,8 @@ class FakeDriver final : public LinkEvents {
 };
 
 /// Turns the poller and all tables until something has happened; false when it does not.
-inline bool run_until(World& world, const std::vector<FakeDriver*>& drivers, const std::function<bool()>& happened) {
+inline bool run_until(World& world, const std::vector<FakeDriver*>& drivers,
+                      const std::function<bool()>& happened) {
     const TimeUs until = world.now() + kPatience;
     while (!happened()) {
         if (world.now() > until + world.skew) return false;

@@ -93,7 +93,8 @@ class Fleet {
 };
 
 template <class T>
-core::ReduceCall reduce_call(const std::vector<T>& send, std::vector<T>& receive, DataType dtype, RedOp op, uint64_t tag) {
+core::ReduceCall reduce_call(const std::vector<T>& send, std::vector<T>& receive, DataType dtype, RedOp op,
+                             uint64_t tag) {
     core::ReduceCall call;
     call.send = reinterpret_cast<const uint8_t*>(send.data());
     call.receive = reinterpret_cast<uint8_t*>(receive.data());

@@ -23,7 +23,8 @@ TEST_CASE("the first peer is admitted at once and is alone", "[runtime]") {
     CHECK(alone.view().globals.world_size == 1);
     CHECK(alone.connect().code() == Code::INVALID_USAGE);
     std::vector<float> data(4, 1.0f);
-    CHECK(alone.all_reduce_async(reduce_call(data, data, DataType::kFloat, RedOp::kSum, 0), &ticket).code() == Code::TOO_FEW_PEERS);
+    CHECK(alone.all_reduce_async(reduce_call(data, data, DataType::kFloat, RedOp::kSum, 0), &ticket).code() ==
+          Code::TOO_FEW_PEERS);
     bool pending = true;
     REQUIRE(alone.peers_pending(&pending).ok());
     CHECK_FALSE(pending);
@@ -85,16 +86,24 @@ TEST_CASE("members reduce, out of place and in place, whatever the size", "[runt
     fleet.options.lanes = lanes;
     fleet.grow(members);
     const auto total = static_cast<double>(members * (members + 1) / 2);
-    for (const size_t count : {size_t{0}, size_t{1}, size_t{2}, size_t{7}, size_t{1000}, size_t{70'000}, size_t{1'000'003}}) {
+    for (const size_t count :
+         {size_t{0}, size_t{1}, size_t{2}, size_t{7}, size_t{1000}, size_t{70'000}, size_t{1'000'003}}) {
         in_parallel(members, [&](size_t i) {
             std::vector<float> send(count, static_cast<float>(i + 1)), receive(count, -1.0f);
             core::CallResult result;
-            fleet.problems.expect(all_reduce(fleet.at(i), reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 3), &result), "reduce");
+            fleet.problems.expect(
+                all_reduce(fleet.at(i), reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 3),
+                           &result),
+                "reduce");
             const auto right = [&](float value) { return static_cast<double>(value) == total; };
-            fleet.problems.expect(std::all_of(receive.begin(), receive.end(), right), "wrong sum of " + std::to_string(count));
+            fleet.problems.expect(std::all_of(receive.begin(), receive.end(), right),
+                                  "wrong sum of " + std::to_string(count));
             fleet.problems.expect(result.contributors == fleet.at(i).view().members, "contributors");
-            fleet.problems.expect(all_reduce(fleet.at(i), reduce_call(send, send, DataType::kFloat, RedOp::kSum, 3), &result), "in place");
-            fleet.problems.expect(std::all_of(send.begin(), send.end(), right), "wrong sum in place of " + std::to_string(count));
+            fleet.problems.expect(
+                all_reduce(fleet.at(i), reduce_call(send, send, DataType::kFloat, RedOp::kSum, 3), &result),
+                "in place");
+            fleet.problems.expect(std::all_of(send.begin(), send.end(), right),
+                                  "wrong sum in place of " + std::to_string(count));
         });
         fleet.check();
     }
@@ -112,7 +121,10 @@ TEST_CASE("many tags are in flight at once, awaited in any order by any thread",
             const size_t t = i % 2 == 0 ? k : kTags - 1 - k;  // members start them in different orders
             send[t].assign(1 + t * 5000, static_cast<int32_t>(i + t));
             receive[t].resize(send[t].size());
-            fleet.problems.expect(fleet.at(i).all_reduce_async(reduce_call(send[t], receive[t], DataType::kInt32, RedOp::kSum, t), &tickets[t]), "launch");
+            fleet.problems.expect(
+                fleet.at(i).all_reduce_async(
+                    reduce_call(send[t], receive[t], DataType::kInt32, RedOp::kSum, t), &tickets[t]),
+                "launch");
         }
         fleet.problems.expect(fleet.at(i).open_operations() == kTags, "open operations");
         in_parallel(4, [&](size_t thread) {
@@ -120,7 +132,9 @@ TEST_CASE("many tags are in flight at once, awaited in any order by any thread",
                 core::CallResult result;
                 fleet.problems.expect(fleet.at(i).wait(tickets[t], kNever, &result), "wait");
                 const auto want = static_cast<int32_t>(3 * t + 3);
-                fleet.problems.expect(std::all_of(receive[t].begin(), receive[t].end(), [&](int32_t v) { return v == want; }), "wrong sum");
+                fleet.problems.expect(
+                    std::all_of(receive[t].begin(), receive[t].end(), [&](int32_t v) { return v == want; }),
+                    "wrong sum");
             }
         });
         fleet.problems.expect(fleet.at(i).open_operations() == 0, "operations left over");
@@ -136,7 +150,8 @@ TEST_CASE("waiting can time out, and tickets are good for one result", "[runtime
     core::Ticket ticket = 0;
     REQUIRE(fleet.at(0).all_reduce_async(call, &ticket).ok());
     core::Ticket second = 0;
-    CHECK(fleet.at(0).all_reduce_async(call, &second).code() == Code::INVALID_ARGUMENT);  // the tag is in flight
+    CHECK(fleet.at(0).all_reduce_async(call, &second).code() ==
+          Code::INVALID_ARGUMENT);  // the tag is in flight
     core::CallResult result;
     CHECK(fleet.at(0).wait(ticket, 0, &result).code() == Code::TIMEOUT);
     CHECK(fleet.at(0).wait(ticket, 2 * kMillisecond, &result).code() == Code::TIMEOUT);
@@ -145,7 +160,9 @@ TEST_CASE("waiting can time out, and tickets are good for one result", "[runtime
     CHECK_FALSE(done);
     CHECK(fleet.at(0).update_topology().code() == Code::PENDING_ASYNC_OPS);
     core::CallResult other;
-    REQUIRE(all_reduce(fleet.at(1), reduce_call(send, other_receive, DataType::kFloat, RedOp::kSum, 1), &other).ok());
+    REQUIRE(
+        all_reduce(fleet.at(1), reduce_call(send, other_receive, DataType::kFloat, RedOp::kSum, 1), &other)
+            .ok());
     REQUIRE(fleet.at(0).wait(ticket, kNever, &result).ok());
     CHECK(receive == std::vector<float>(100, 2.0f));
     CHECK(fleet.at(0).wait(ticket, kNever, &result).code() == Code::INVALID_ARGUMENT);
@@ -160,16 +177,22 @@ TEST_CASE("cancelling ends the operation on all participants", "[runtime]") {
     fleet.grow(2);
     std::vector<float> send(100, 1.0f), receive(100), late(100, 5.0f);
     core::Ticket ticket = 0;
-    REQUIRE(fleet.at(0).all_reduce_async(reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 1), &ticket).ok());
+    REQUIRE(fleet.at(0)
+                .all_reduce_async(reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 1), &ticket)
+                .ok());
     REQUIRE(fleet.at(0).cancel(ticket).ok());
     core::CallResult result;
     CHECK(fleet.at(0).wait(ticket, kNever, &result).code() == Code::CANCELLED);
-    CHECK(all_reduce(fleet.at(1), reduce_call(late, late, DataType::kFloat, RedOp::kSum, 1), &result).code() == Code::CANCELLED);
+    CHECK(
+        all_reduce(fleet.at(1), reduce_call(late, late, DataType::kFloat, RedOp::kSum, 1), &result).code() ==
+        Code::CANCELLED);
     CHECK(late == std::vector<float>(100, 5.0f));
     in_parallel(2, [&](size_t i) {
         std::vector<float> in(10, 1.0f), out(10);
         core::CallResult again;
-        fleet.problems.expect(all_reduce(fleet.at(i), reduce_call(in, out, DataType::kFloat, RedOp::kSum, 1), &again), "reduce after a cancel");
+        fleet.problems.expect(
+            all_reduce(fleet.at(i), reduce_call(in, out, DataType::kFloat, RedOp::kSum, 1), &again),
+            "reduce after a cancel");
     });
     fleet.check();
 }
@@ -180,8 +203,10 @@ TEST_CASE("a mismatch is an error on all members", "[runtime]") {
     in_parallel(2, [&](size_t i) {
         std::vector<float> data(100 + i, 1.0f);
         core::CallResult result;
-        const Status status = all_reduce(fleet.at(i), reduce_call(data, data, DataType::kFloat, RedOp::kSum, 1), &result);
-        fleet.problems.expect(status.code() == Code::MISMATCH || status.code() == Code::INVALID_USAGE, "mismatch: " + status.text());
+        const Status status =
+            all_reduce(fleet.at(i), reduce_call(data, data, DataType::kFloat, RedOp::kSum, 1), &result);
+        fleet.problems.expect(status.code() == Code::MISMATCH || status.code() == Code::INVALID_USAGE,
+                              "mismatch: " + status.text());
     });
     fleet.check();
 }
@@ -189,7 +214,8 @@ TEST_CASE("a mismatch is an error on all members", "[runtime]") {
 TEST_CASE("shared state is brought in line", "[runtime]") {
     Fleet fleet;
     fleet.grow(3);
-    std::vector<std::vector<float>> weights(3, std::vector<float>(300'000, 1.0f)), bias(3, std::vector<float>(10, 2.0f));
+    std::vector<std::vector<float>> weights(3, std::vector<float>(300'000, 1.0f)),
+        bias(3, std::vector<float>(10, 2.0f));
     weights[1].assign(weights[1].size(), 9.0f);  // the odd one out
     in_parallel(3, [&](size_t i) {
         core::SyncCall call;
@@ -204,7 +230,8 @@ TEST_CASE("shared state is brought in line", "[runtime]") {
         call.tensors.push_back(tensor);
         core::CallResult result;
         fleet.problems.expect(fleet.at(i).synchronize(call, &result), "synchronise");
-        fleet.problems.expect(result.rx_bytes == (i == 1 ? weights[i].size() * 4 : 0), "rx bytes " + std::to_string(result.rx_bytes));
+        fleet.problems.expect(result.rx_bytes == (i == 1 ? weights[i].size() * 4 : 0),
+                              "rx bytes " + std::to_string(result.rx_bytes));
     });
     fleet.check();
     for (const auto& each : weights) CHECK(each == weights[0]);
@@ -220,9 +247,14 @@ TEST_CASE("a member that leaves gracefully is gone for the others, who go on", "
         for (int round = 0; round < 5; ++round) {
             std::vector<float> send(1000, 1.0f), receive(1000);
             core::CallResult result;
-            fleet.problems.expect(all_reduce(fleet.at(i), reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 1), &result), "reduce");
+            fleet.problems.expect(
+                all_reduce(fleet.at(i), reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 1),
+                           &result),
+                "reduce");
             fleet.problems.expect(receive[999] == 2.0f, "sum of the two that are left");
-            fleet.problems.expect(std::find(result.contributors.begin(), result.contributors.end(), leaver) == result.contributors.end(), "contributors");
+            fleet.problems.expect(std::find(result.contributors.begin(), result.contributors.end(), leaver) ==
+                                      result.contributors.end(),
+                                  "contributors");
         }
     });
     fleet.check();
@@ -245,7 +277,9 @@ TEST_CASE("the log callback never runs under a lock of the library", "[runtime]"
         for (int round = 0; round < 20; ++round) {
             std::vector<float> send(10, 1.0f), receive(10);
             core::Ticket ticket = 0;
-            fleet.problems.expect(fleet.at(i).all_reduce_async(reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 1), &ticket), "launch");
+            fleet.problems.expect(fleet.at(i).all_reduce_async(
+                                      reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 1), &ticket),
+                                  "launch");
             {
                 // A sink that waits for this lock while the library waited for the sink would never return.
                 const std::lock_guard lock(mutex);

@@ -1,4 +1,5 @@
-// Links between tables that talk over loopback: handshakes, striping, loss, refusals, and strangers at the port.
+// Links between tables that talk over loopback: handshakes, striping, loss, refusals, and strangers at the
+// port.
 #include "runtime/fake_driver.h"
 
 using namespace pccl;
@@ -33,7 +34,9 @@ struct Stranger {
         REQUIRE(::connect(fd, address.raw(), address.length) == 0);
     }
     ~Stranger() { ::close(fd); }
-    void send(std::span<const uint8_t> bytes) { REQUIRE(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0); }
+    void send(std::span<const uint8_t> bytes) {
+        REQUIRE(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0);
+    }
     void send_frame(wire::Type type, const std::vector<uint8_t>& body) {
         const auto head = wire::encode_preamble({type, static_cast<uint32_t>(body.size()), 0});
         send(head);
@@ -104,7 +107,8 @@ TEST_CASE("a link comes up at both ends with the same incarnation and carries fr
     two.b.table->queue_frame(two.a.id, wire::Type::kDone, body);
     for (uint32_t i = 0; i < 40; ++i) two.b.to_send.push_back(data(i, payload));
     two.b.table->data_ready(two.a.id);
-    REQUIRE(two.run([&] { return two.a.payloads.size() == 40 && two.a.frames.size() == 1 && two.b.frames.size() == 1; }));
+    REQUIRE(two.run(
+        [&] { return two.a.payloads.size() == 40 && two.a.frames.size() == 1 && two.b.frames.size() == 1; }));
     std::vector<bool> seen(40, false);
     for (const auto& landed : two.a.payloads) {
         CHECK(landed.payload == payload);
@@ -152,7 +156,8 @@ TEST_CASE("a loss inside a payload gives the place back before the link is down"
     two.a.to_send.push_back(data(5, payload));
     two.a.table->data_ready(two.b.id);
     two.a.settle();
-    // Received in part: closing one end without the rest makes the other see the end of the stream inside the frame.
+    // Received in part: closing one end without the rest makes the other see the end of the stream inside the
+    // frame.
     REQUIRE(two.run([&] { return two.b.heard > 0; }));
     REQUIRE(two.b.payloads.empty());
     two.a.table.reset();
@@ -249,7 +254,8 @@ TEST_CASE("who listens but never answers is given up at the deadline", "[runtime
     REQUIRE(transport::parse_numeric("127.0.0.1", 0, &address));
     REQUIRE(::bind(silent, address.raw(), address.length) == 0);
     REQUIRE(::listen(silent, 16) == 0);
-    a.table->connect(member_id(9), {{"127.0.0.1", transport::local_address(silent).port()}}, world.now() + 20 * kSecond);
+    a.table->connect(member_id(9), {{"127.0.0.1", transport::local_address(silent).port()}},
+                     world.now() + 20 * kSecond);
     const TimeUs started = world.now();
     REQUIRE(run_until(world, {&a}, [&] { return world.now() - started > 20 * kMillisecond; }));
     world.skew += 11 * kSecond;  // beyond the handshake's limit
@@ -342,7 +348,8 @@ TEST_CASE("strangers at the port are turned away and disturb nobody", "[runtime]
         CHECK(two.b.logged_text("another member listens here"));
     }
     SECTION("impossible numbers of lanes") {
-        for (const auto& [lane, lanes] : std::vector<std::pair<uint16_t, uint16_t>>{{0, 0}, {1, 1}, {0, 65}, {65535, 65535}}) {
+        for (const auto& [lane, lanes] :
+             std::vector<std::pair<uint16_t, uint16_t>>{{0, 0}, {1, 1}, {0, 65}, {65535, 65535}}) {
             Stranger stranger(two.b);
             wire::Hello hello = hello_of(two.a, two.b);
             hello.lane = lane;

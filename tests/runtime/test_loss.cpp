@@ -1,5 +1,5 @@
-// Losses: a member's process is killed, the coordinator ends and comes back. A member that is to be killed is this
-// program itself, started again with the hidden test case at the end.
+// Losses: a member's process is killed, the coordinator ends and comes back. A member that is to be killed is
+// this program itself, started again with the hidden test case at the end.
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 #include "runtime/fleet.h"
 
@@ -30,7 +31,8 @@ class Victim {
             char variable[256] = "PCCL_TEST_VICTIM=";
             char pipe[64] = "PCCL_TEST_VICTIM_PIPE=";
             std::strncat(variable, master.c_str(), sizeof variable - std::strlen(variable) - 1);
-            const char digits[] = {static_cast<char>('0' + fds[1] / 100), static_cast<char>('0' + fds[1] / 10 % 10),
+            const char digits[] = {static_cast<char>('0' + fds[1] / 100),
+                                   static_cast<char>('0' + fds[1] / 10 % 10),
                                    static_cast<char>('0' + fds[1] % 10), '\0'};
             std::strncat(pipe, digits, sizeof pipe - std::strlen(pipe) - 1);
             char* const environment[] = {variable, pipe, nullptr};
@@ -64,17 +66,20 @@ class Victim {
 };
 
 /// Reduces until the group has `count` members and has reduced `rounds` times more.
-void reduce_until(Fleet& fleet, size_t i, size_t count, int rounds, const std::function<bool(const Status&)>& allowed) {
+void reduce_until(Fleet& fleet, size_t i, size_t count, int rounds,
+                  const std::function<bool(const Status&)>& allowed) {
     std::vector<float> send(50'000, 1.0f), receive(send.size());
     for (int left = rounds; left > 0;) {
         core::CallResult result;
-        const Status status = all_reduce(fleet.at(i), reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 9), &result);
+        const Status status =
+            all_reduce(fleet.at(i), reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 9), &result);
         if (!status.ok()) {
             if (!allowed(status)) return fleet.problems.add("reduce: " + status.text());
             continue;
         }
         const auto want = static_cast<float>(result.contributors.size());
-        fleet.problems.expect(receive.front() == want && receive.back() == want, "sum and contributors differ");
+        fleet.problems.expect(receive.front() == want && receive.back() == want,
+                              "sum and contributors differ");
         if (result.contributors.size() == count) --left;
     }
 }
@@ -85,7 +90,9 @@ void admit_victim(Fleet& fleet, Victim& victim) {
     fleet.check();
     std::vector<std::thread> threads;
     for (size_t i = 0; i < before; ++i) {
-        threads.emplace_back([&fleet, i, before] { reduce_until(fleet, i, before + 1, 3, [](const Status&) { return false; }); });
+        threads.emplace_back([&fleet, i, before] {
+            reduce_until(fleet, i, before + 1, 3, [](const Status&) { return false; });
+        });
     }
     CHECK(victim.await_first_reduction());
     for (auto& thread : threads) thread.join();
@@ -146,26 +153,45 @@ TEST_CASE("a member that is frozen is dropped after the liveness time", "[runtim
 }
 
 TEST_CASE("members go on without the coordinator and come back to it", "[runtime]") {
+    char folder[] = "/tmp/pccl-test-state-XXXXXX";
+    REQUIRE(::mkdtemp(folder) != nullptr);
+    MasterOptions master_options;
+    master_options.listen = {"127.0.0.1:0"};
+    master_options.log_level = LogLevel::kNone;
+    master_options.state_dir = folder;
     Fleet fleet;
+    auto first = std::make_unique<MasterServer>(master_options);
+    REQUIRE(first->start().ok());
+    fleet.options.master = "127.0.0.1:" + std::to_string(first->port());
     fleet.options.timeouts.backoff_cap = 50 * kMillisecond;
     fleet.grow(2);
     const auto reduce = [&](int rounds) {
-        in_parallel(2, [&](size_t i) { reduce_until(fleet, i, 2, rounds, [](const Status&) { return false; }); });
+        in_parallel(
+            2, [&](size_t i) { reduce_until(fleet, i, 2, rounds, [](const Status&) { return false; }); });
         fleet.check();
     };
     reduce(3);
-    const std::string address = fleet.options.master;
-    fleet.master->interrupt();
-    fleet.master->await_end();
+    const core::View before = fleet.at(0).view();
+    first.reset();
     reduce(20);
-    bool pending = true;
     in_parallel(2, [&](size_t i) {
-        bool mine = true;
-        fleet.problems.expect(fleet.at(i).peers_pending(&mine), "pending without the coordinator");
-        if (i == 0) pending = mine;
+        bool pending = true;
+        fleet.problems.expect(fleet.at(i).peers_pending(&pending), "pending without the coordinator");
+        fleet.problems.expect(!pending, "nobody can wait without a coordinator");
     });
     fleet.check();
-    CHECK_FALSE(pending);
+
+    master_options.listen = {fleet.options.master};
+    MasterServer second(master_options);
+    REQUIRE(second.start().ok());
+    fleet.grow(3);
+    CHECK(fleet.at(0).view().epoch > before.epoch);
+    in_parallel(3, [&](size_t i) { reduce_until(fleet, i, 3, 5, [](const Status&) { return false; }); });
+    fleet.check();
+    fleet.members.clear();
+    second.interrupt();
+    second.await_end();
+    std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("leaving does not wait for a coordinator that is gone", "[runtime]") {
@@ -190,7 +216,8 @@ TEST_CASE("a member in a process of its own", "[.victim]") {
     std::vector<float> send(50'000, 1.0f), receive(send.size());
     for (bool first = true;; first = false) {
         core::CallResult result;
-        if (!all_reduce(member, reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 9), &result).ok()) return;
+        if (!all_reduce(member, reduce_call(send, receive, DataType::kFloat, RedOp::kSum, 9), &result).ok())
+            return;
         if (first && ::write(std::atoi(pipe), "x", 1) != 1) return;
     }
 }

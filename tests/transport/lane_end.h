@@ -1,5 +1,5 @@
-// One end of a lane under test: records what arrives, and offers frames to send. Single-threaded: one poller serves both
-// ends, and `run_until` turns it until something has happened.
+// One end of a lane under test: records what arrives, and offers frames to send. Single-threaded: one poller
+// serves both ends, and `run_until` turns it until something has happened.
 #pragma once
 
 #include <sys/socket.h>
@@ -27,7 +27,8 @@ inline TimeUs clock_now() {
 /// Generous: a time-out is a failure of the test, and machines may be busy.
 inline constexpr int kPatienceMs = 60'000;
 
-inline bool run_until(Poller& poller, const std::function<bool()>& happened, const std::function<void()>& between = {}) {
+inline bool run_until(Poller& poller, const std::function<bool()>& happened,
+                      const std::function<void()>& between = {}) {
     const TimeUs until = clock_now() + kPatienceMs * kMillisecond;
     while (!happened()) {
         if (clock_now() > until) return false;
@@ -77,7 +78,7 @@ class LaneEnd : public LaneOwner {
     std::deque<OutgoingData> to_send;
     std::string lost;
     size_t lanes_pulled = 0;
-    bool discard = false;       // give out null places
+    bool discard = false;  // give out null places
     bool refuse_frames = false;
     std::function<void(const wire::Data&)> on_place;
     std::function<void()> on_frame;
@@ -180,7 +181,8 @@ struct RawPair {
     int raw = -1;
 };
 
-inline std::vector<uint8_t> frame_bytes(wire::Type type, std::span<const uint8_t> body, uint32_t payload_bytes = 0) {
+inline std::vector<uint8_t> frame_bytes(wire::Type type, std::span<const uint8_t> body,
+                                        uint32_t payload_bytes = 0) {
     const auto head = wire::encode_preamble({type, static_cast<uint32_t>(body.size()), payload_bytes});
     std::vector<uint8_t> out;
     out.reserve(head.size() + body.size());

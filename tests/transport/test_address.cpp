@@ -23,9 +23,11 @@ InterfaceFilter filter(const std::string& text) {
 }
 
 std::vector<InterfaceAddress> host() {
-    return {{"lo", numeric("127.0.0.1")},       {"lo", numeric("::1")},          {"eth0", numeric("10.1.2.3")},
-            {"eth0", numeric("fd00::5")},       {"eth0", numeric("fe80::1")},    {"eth1", numeric("192.168.7.9")},
-            {"docker0", numeric("172.17.0.1")}, {"ib0", numeric("169.254.3.3")}, {"br-12ab", numeric("172.18.0.1")}};
+    return {{"lo", numeric("127.0.0.1")},       {"lo", numeric("::1")},
+            {"eth0", numeric("10.1.2.3")},      {"eth0", numeric("fd00::5")},
+            {"eth0", numeric("fe80::1")},       {"eth1", numeric("192.168.7.9")},
+            {"docker0", numeric("172.17.0.1")}, {"ib0", numeric("169.254.3.3")},
+            {"br-12ab", numeric("172.18.0.1")}};
 }
 
 using Hosts = std::vector<std::string>;
@@ -39,7 +41,8 @@ TEST_CASE("numeric addresses go to text and back", "[transport]") {
     CHECK(numeric("::ffff:10.0.0.1", 80).text() == "10.0.0.1:80");
     CHECK(numeric("10.0.0.1").same_host(numeric("::ffff:10.0.0.1", 9)));
     SocketAddress out;
-    for (const char* text : {"", "localhost", "1.2.3", "1.2.3.4.5", "[::1]", "fe80::1%no-such-interface", "1.2.3.4:5", "::1%"}) {
+    for (const char* text :
+         {"", "localhost", "1.2.3", "1.2.3.4.5", "[::1]", "fe80::1%no-such-interface", "1.2.3.4:5", "::1%"}) {
         INFO(text);
         CHECK_FALSE(parse_numeric(text, 1, &out));
     }
@@ -62,10 +65,13 @@ TEST_CASE("without a filter everything but loopback and bridges is told", "[tran
 }
 
 TEST_CASE("the address that reached the coordinator comes first", "[transport]") {
-    CHECK(advertised_hosts(host(), filter(""), "192.168.7.9", 8) == Hosts{"192.168.7.9", "10.1.2.3", "fd00::5"});
-    CHECK(advertised_hosts(host(), filter(""), "127.0.0.1", 8) == Hosts{"127.0.0.1", "10.1.2.3", "fd00::5", "192.168.7.9"});
+    CHECK(advertised_hosts(host(), filter(""), "192.168.7.9", 8) ==
+          Hosts{"192.168.7.9", "10.1.2.3", "fd00::5"});
+    CHECK(advertised_hosts(host(), filter(""), "127.0.0.1", 8) ==
+          Hosts{"127.0.0.1", "10.1.2.3", "fd00::5", "192.168.7.9"});
     CHECK(advertised_hosts(host(), filter(""), "203.0.113.5", 2) == Hosts{"203.0.113.5", "10.1.2.3"});
-    CHECK(advertised_hosts(host(), filter(""), "fe80::1%1", 8) == Hosts{"10.1.2.3", "fd00::5", "192.168.7.9"});
+    CHECK(advertised_hosts(host(), filter(""), "fe80::1%1", 8) ==
+          Hosts{"10.1.2.3", "fd00::5", "192.168.7.9"});
     CHECK(advertised_hosts({}, filter(""), "127.0.0.1", 8) == Hosts{"127.0.0.1"});
 }
 
@@ -86,7 +92,8 @@ TEST_CASE("filters choose by prefix, name, subnet, and exclude", "[transport]") 
 
 TEST_CASE("filters that mean nothing are refused with the reason", "[transport]") {
     InterfaceFilter out;
-    for (const char* text : {"^", "=", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/x", "300.0.0.0/8", "fd00::/129", "10.0.0.0/-1", "eth,/8"}) {
+    for (const char* text : {"^", "=", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/x", "300.0.0.0/8", "fd00::/129",
+                             "10.0.0.0/-1", "eth,/8"}) {
         INFO(text);
         const Status status = InterfaceFilter::parse(text, &out);
         CHECK(status.code() == Code::INVALID_ARGUMENT);

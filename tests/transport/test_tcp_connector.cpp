@@ -49,7 +49,8 @@ struct Fixture {
     std::string failed;
 };
 
-/// A listening socket whose queue is full and never emptied: connections to it hang, as to a host that is gone.
+/// A listening socket whose queue is full and never emptied: connections to it hang, as to a host that is
+/// gone.
 struct Silent {
     explicit Silent(Fixture& f) : address(f.address("127.0.0.1", 0)) {
         fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -127,7 +128,8 @@ TEST_CASE("an address that refuses gives way to the next", "[transport]") {
     const uint16_t closed_port = free_port(f);
     auto listener = f.listener();
     REQUIRE(listener->listen("127.0.0.1", 0, 0).ok());
-    TcpConnector connector(f.poller, {}, {f.address("127.0.0.1", closed_port), f.address("127.0.0.1", listener->port())},
+    TcpConnector connector(f.poller, {},
+                           {f.address("127.0.0.1", closed_port), f.address("127.0.0.1", listener->port())},
                            f.callbacks());
     connector.start(clock_now());
     REQUIRE(run_until(f.poller, [&] { return !f.connected.empty(); }));
@@ -140,7 +142,8 @@ TEST_CASE("an address that says nothing does not hold up the next", "[transport]
     auto listener = f.listener();
     REQUIRE(listener->listen("127.0.0.1", 0, 0).ok());
     Silent silent(f);
-    TcpConnector connector(f.poller, {}, {silent.address, f.address("127.0.0.1", listener->port())}, f.callbacks());
+    TcpConnector connector(f.poller, {}, {silent.address, f.address("127.0.0.1", listener->port())},
+                           f.callbacks());
     TimeUs now = clock_now();
     connector.start(now);
     REQUIRE(run_until(
@@ -157,7 +160,9 @@ TEST_CASE("the owner can ask for another connection, until no address is left", 
     auto one = f.listener(), two = f.listener();
     REQUIRE(one->listen("127.0.0.1", 0, 0).ok());
     REQUIRE(two->listen("127.0.0.1", 0, 0).ok());
-    TcpConnector connector(f.poller, {}, {f.address("127.0.0.1", one->port()), f.address("127.0.0.1", two->port())}, f.callbacks());
+    TcpConnector connector(f.poller, {},
+                           {f.address("127.0.0.1", one->port()), f.address("127.0.0.1", two->port())},
+                           f.callbacks());
     connector.start(clock_now());
     REQUIRE(run_until(f.poller, [&] { return f.connected.size() == 1; }));
     connector.next(clock_now());

@@ -1,4 +1,5 @@
-// Frames over real loopback sockets: every size, interleaving, cuts, pauses, and what a hostile other side may send.
+// Frames over real loopback sockets: every size, interleaving, cuts, pauses, and what a hostile other side
+// may send.
 #include <algorithm>
 
 #include "transport/lane_end.h"
@@ -46,7 +47,9 @@ TEST_CASE("control frames overtake data that has not started", "[transport]") {
     const auto big = pattern(8 * 1024 * 1024, 1), small = pattern(100, 2);
     std::vector<std::string> order;
     pair.right.on_frame = [&] { order.push_back("control"); };
-    pair.right.on_place = [&](const wire::Data& data) { order.push_back("data " + std::to_string(data.object)); };
+    pair.right.on_place = [&](const wire::Data& data) {
+        order.push_back("data " + std::to_string(data.object));
+    };
     pair.left.offer(1, 0, big);
     pair.left.lane->pump();
     REQUIRE(pair.left.lane->blocked());  // the first frame has started and cannot be finished at once
@@ -60,7 +63,8 @@ TEST_CASE("control frames overtake data that has not started", "[transport]") {
 TEST_CASE("both directions at once, small and large mixed", "[transport]") {
     LanePair pair;
     std::vector<std::vector<uint8_t>> payloads;
-    for (uint32_t i = 0; i < 200; ++i) payloads.push_back(pattern(i % 7 == 0 ? 200'000 + i : i * 13 % 5000, i));
+    for (uint32_t i = 0; i < 200; ++i)
+        payloads.push_back(pattern(i % 7 == 0 ? 200'000 + i : i * 13 % 5000, i));
     for (LaneEnd* end : {&pair.left, &pair.right}) {
         for (uint32_t i = 0; i < payloads.size(); ++i) {
             end->offer(3, i, payloads[i]);
@@ -69,8 +73,8 @@ TEST_CASE("both directions at once, small and large mixed", "[transport]") {
         end->lane->pump();
     }
     REQUIRE(pair.run([&] {
-        return pair.left.landed.size() == 200 && pair.right.landed.size() == 200 && pair.left.frames.size() == 200 &&
-               pair.right.frames.size() == 200;
+        return pair.left.landed.size() == 200 && pair.right.landed.size() == 200 &&
+               pair.left.frames.size() == 200 && pair.right.frames.size() == 200;
     }));
     for (const LaneEnd* end : {&pair.left, &pair.right}) {
         for (uint32_t i = 0; i < payloads.size(); ++i) REQUIRE(end->landed[i].payload == payloads[i]);
@@ -195,7 +199,8 @@ TEST_CASE("frames go over IPv6", "[transport]") {
 }
 
 TEST_CASE("bytes that are no frame close the lane", "[transport]") {
-    const auto garbage = GENERATE(std::string("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00", 12),
+    const auto garbage = GENERATE(std::string("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+                                  std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00", 12),
                                   std::string(64, '\0'), std::string(64, '\xff'));
     RawPair pair;
     pair.send({reinterpret_cast<const uint8_t*>(garbage.data()), garbage.size()});
@@ -209,8 +214,9 @@ TEST_CASE("absurd lengths close the lane before anything is allocated", "[transp
         wire::Type type;
         uint32_t body_bytes, payload_bytes;
     };
-    const auto claim = GENERATE(Claim{wire::Type::kDone, 0xffffffff, 0}, Claim{wire::Type::kDone, wire::kPeerBodyBytesMax + 1, 0},
-                                Claim{wire::Type::kDone, 10, 1}, Claim{wire::Type::kData, 80, wire::kPayloadBytesMax + 1});
+    const auto claim = GENERATE(
+        Claim{wire::Type::kDone, 0xffffffff, 0}, Claim{wire::Type::kDone, wire::kPeerBodyBytesMax + 1, 0},
+        Claim{wire::Type::kDone, 10, 1}, Claim{wire::Type::kData, 80, wire::kPayloadBytesMax + 1});
     RawPair pair;
     pair.end.lane->set_body_bytes_max(wire::kPeerBodyBytesMax);
     const auto head = wire::encode_preamble({claim.type, claim.body_bytes, claim.payload_bytes});
@@ -238,7 +244,8 @@ TEST_CASE("frames that come byte by byte are put together", "[transport]") {
     pair.end.lane->set_body_bytes_max(wire::kPeerBodyBytesMax);
     const auto payload = pattern(37, 3), body = pattern(9, 4);
     std::vector<uint8_t> bytes = frame_bytes(wire::Type::kDone, body);
-    const auto data = frame_bytes(wire::Type::kData, wire::encode(header(4, 2)), static_cast<uint32_t>(payload.size()));
+    const auto data =
+        frame_bytes(wire::Type::kData, wire::encode(header(4, 2)), static_cast<uint32_t>(payload.size()));
     bytes.insert(bytes.end(), data.begin(), data.end());
     bytes.insert(bytes.end(), payload.begin(), payload.end());
     bytes.insert(bytes.end(), bytes.begin(), bytes.begin() + 21);  // the first frame once more

@@ -26,19 +26,23 @@ struct Arguments {
     sim::SeedOptions run;
 };
 
-void write_statistics(std::FILE* out, const Arguments& arguments, const sim::Summary& summary, double wall_s) {
+void write_statistics(std::FILE* out, const Arguments& arguments, const sim::Summary& summary,
+                      double wall_s) {
     const sim::Statistics& s = summary.statistics;
-    std::fprintf(out, "{\n  \"first\": %" PRIu64 ",\n  \"seeds\": %" PRIu64 ",\n  \"members_max\": %u,\n", arguments.first,
-                 summary.seeds, arguments.run.members_max);
+    std::fprintf(out, "{\n  \"first\": %" PRIu64 ",\n  \"seeds\": %" PRIu64 ",\n  \"members_max\": %u,\n",
+                 arguments.first, summary.seeds, arguments.run.members_max);
     std::fprintf(out, "  \"mutation\": \"%s\",\n  \"failed\": [", arguments.run.mutation.c_str());
     for (size_t i = 0; i < summary.failed.size(); ++i) {
         std::fprintf(out, "%s%" PRIu64, i == 0 ? "" : ", ", summary.failed[i]);
     }
     std::fprintf(out, "],\n  \"events\": %" PRIu64 ",\n  \"virtual_hours\": %.4f,\n", s.events,
                  static_cast<double>(s.virtual_time) / 3.6e9);
-    std::fprintf(out, "  \"processes\": %" PRIu64 ",\n  \"faults\": %" PRIu64 ",\n  \"evictions\": %" PRIu64 ",\n", s.processes,
-                 s.faults, s.evictions);
-    std::fprintf(out, "  \"epochs\": %" PRIu64 ",\n  \"calls_succeeded\": %" PRIu64 ",\n  \"calls_failed\": %" PRIu64 ",\n",
+    std::fprintf(out,
+                 "  \"processes\": %" PRIu64 ",\n  \"faults\": %" PRIu64 ",\n  \"evictions\": %" PRIu64 ",\n",
+                 s.processes, s.faults, s.evictions);
+    std::fprintf(out,
+                 "  \"epochs\": %" PRIu64 ",\n  \"calls_succeeded\": %" PRIu64
+                 ",\n  \"calls_failed\": %" PRIu64 ",\n",
                  s.epochs, s.successes, s.errors);
     const char* const kVerdicts[] = {"", "fail", "commit", "finish", "cancel", "resume", "abort"};
     std::fprintf(out, "  \"decisions\": {");
@@ -71,11 +75,12 @@ int run_range(const Arguments& arguments) {
                        });
     const double wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     const sim::Statistics& s = summary.statistics;
-    std::printf("%" PRIu64 " seeds from %" PRIu64 ", %zu failed; %" PRIu64 " events, %.2f virtual hours, %" PRIu64
-                " processes, %" PRIu64 " faults, %" PRIu64 " epochs, %" PRIu64 " calls succeeded, %" PRIu64
-                " failed; %.1f s\n",
-                summary.seeds, arguments.first, summary.failed.size(), s.events, static_cast<double>(s.virtual_time) / 3.6e9,
-                s.processes, s.faults, s.epochs, s.successes, s.errors, wall_s);
+    std::printf("%" PRIu64 " seeds from %" PRIu64 ", %zu failed; %" PRIu64
+                " events, %.2f virtual hours, %" PRIu64 " processes, %" PRIu64 " faults, %" PRIu64
+                " epochs, %" PRIu64 " calls succeeded, %" PRIu64 " failed; %.1f s\n",
+                summary.seeds, arguments.first, summary.failed.size(), s.events,
+                static_cast<double>(s.virtual_time) / 3.6e9, s.processes, s.faults, s.epochs, s.successes,
+                s.errors, wall_s);
     if (!write_json(arguments, summary, wall_s)) return 2;
     return summary.failed.empty() ? 0 : 1;
 }
@@ -114,7 +119,8 @@ int replay(const Arguments& arguments, uint64_t seed) {
     options.trace = arguments.verbose ? stdout : nullptr;
     const sim::RunResult result = sim::run_seed(seed, options);
     std::printf("seed %" PRIu64 ": %" PRIu64 " events in %.3f virtual seconds, hash %016" PRIx64 "\n", seed,
-                result.statistics.events, static_cast<double>(result.statistics.virtual_time) / 1e6, result.hash);
+                result.statistics.events, static_cast<double>(result.statistics.virtual_time) / 1e6,
+                result.hash);
     if (result.ok()) return 0;
     std::printf("%s", sim::failure_text(seed, arguments.run, result).c_str());
     return 1;
@@ -125,7 +131,8 @@ int replay(const Arguments& arguments, uint64_t seed) {
 int main(int argc, char** argv) {
     Arguments arguments;
     uint64_t replayed = 0;
-    CLI::App app{"Runs PCCL's protocol core under virtual time with injected faults. One seed is one run.", "pccl-sim"};
+    CLI::App app{"Runs PCCL's protocol core under virtual time with injected faults. One seed is one run.",
+                 "pccl-sim"};
     app.add_option("--seeds", arguments.seeds, "how many seeds to run")->capture_default_str();
     app.add_option("--first", arguments.first, "the first seed")->capture_default_str();
     app.add_option("--members", arguments.run.members_max, "members of a run at most")
@@ -134,8 +141,11 @@ int main(int argc, char** argv) {
     auto* replay_option = app.add_option("--replay", replayed, "run this one seed and print its hash");
     app.add_option("--mutate", arguments.run.mutation, "break a rule on purpose")
         ->check(CLI::IsMember(sim::mutation_names()));
-    app.add_option("--failures", arguments.failures_max, "stop after so many failing seeds")->capture_default_str();
-    app.add_option("--jobs", arguments.jobs, "processes to share the seeds")->check(CLI::Range(1, 64))->capture_default_str();
+    app.add_option("--failures", arguments.failures_max, "stop after so many failing seeds")
+        ->capture_default_str();
+    app.add_option("--jobs", arguments.jobs, "processes to share the seeds")
+        ->check(CLI::Range(1, 64))
+        ->capture_default_str();
     app.add_option("--json", arguments.json, "write statistics to this file (- for the standard output)");
     app.add_flag("--verbose", arguments.verbose, "with --replay: print one line per event");
     CLI11_PARSE(app, argc, argv);
