@@ -188,8 +188,7 @@ void World::pause(int node, TimeUs until) {
     entry = std::max(entry, std::min(until, scenario_.faults_end));
 }
 
-// ---- I5
-// ---------------------------------------------------------------------------------------------------------------
+// ---- I5 ------------------------------------------------------------------------------------------
 
 void World::keep_for_replay(int node, const MemberId& peer, wire::Type type, std::span<const uint8_t> body) {
     if (scenario_.replay <= 0 || now_ >= scenario_.faults_end || type == wire::Type::kHeartbeat ||

@@ -69,7 +69,8 @@ BANNED = [
     ("unsafe-call",
      r"(?<![\w.>])(?:std::)?(?:strcpy|strcat|sprintf|vsprintf|gets|strtok|rand|srand|system|popen)\s*\(",
      "use a bounded or reentrant form", ()),
-    ("sleep", r"\bsleep_for\b|\bsleep_until\b|(?<![\w.>])(?:u|nano)?sleep\s*\(", "await an event", ("src/sim/",)),
+    ("sleep", r"\bsleep_for\b|\bsleep_until\b|(?<![\w.>])(?:u|nano)?sleep\s*\(",
+     "await an event", ("src/sim/",)),
 ]
 BANNED_EVERYWHERE = [
     ("using-namespace-std", r"\busing\s+namespace\s+std\s*;", "name what is used", ()),

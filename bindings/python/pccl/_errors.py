@@ -48,6 +48,6 @@ class PCCLTypeError(PCCLArgumentError, TypeError):
 
 
 def failure(code: int, func_name: str, text: str) -> PCCLError:
-    """The exception for a native call that failed; the C function's name in the text gives way to Python's."""
+    """The exception for a failed native call; Python's name replaces the C function's in the text."""
     reason = re.sub(r"^pccl[A-Za-z]+: ", "", text) or meaning(code)
     return PCCLError(code, f"{func_name}: {reason}")
