@@ -35,5 +35,4 @@ if(PCCL_BUILD_PYTHON)
 endif()
 
 # Tests written as plain scripts need an interpreter, not the headers.
-find_program(PCCL_PYTHON NAMES python3 HINTS "${PROJECT_SOURCE_DIR}/.venv/bin")
-mark_as_advanced(PCCL_PYTHON)
+find_program(PCCL_PYTHON NAMES python3 HINTS "${PROJECT_SOURCE_DIR}/.venv/bin" NO_CACHE)

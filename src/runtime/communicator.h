@@ -31,6 +31,7 @@ struct CommunicatorOptions {
     std::string interface_filter;
     plan::Kind plan = plan::Kind::kAuto;
     uint32_t segment_bytes = 0;  ///< 0: default
+    int spin_us = -1;  ///< how long a waiting thread looks again and again before it sleeps; below 0: choose
     bool adopt_highest_revision = true;
     LogLevel log_level = LogLevel::kError;
     LogSink log_sink;  ///< empty: stderr

@@ -107,19 +107,18 @@ void Dialer::resolved(std::vector<transport::SocketAddress> addresses, const std
 
 void Dialer::connected(size_t index, int fd, const transport::SocketAddress& remote) {
     OutgoingLane& outgoing = *lanes_[index];
-    const bool same_host = transport::is_same_host(fd);
-    if (same_host) transport::set_same_host_options(fd);
-    if (index == 0) {
-        address_ = remote;
-        const uint32_t wish = table_.options().lanes;
-        lanes_wanted_ = wish != 0 ? static_cast<uint16_t>(std::min<uint32_t>(wish, kLanesMax))
-                                  : (same_host ? uint16_t{1} : kLanesElsewhere);
-    }
     answer_deadline_ = events_.now() + table_.options().handshake;
     outgoing.lane = std::make_unique<transport::TcpLane>(table_.poller(), fd, remote.text(), &outgoing);
     if (outgoing.lane->closed()) {
         lane_failed(index, "no more connections can be watched", Failure::kBroken);
         return;
+    }
+    if (index == 0) {
+        address_ = remote;
+        const bool same_host = (outgoing.lane->capabilities() & transport::kLaneSameHost) != 0;
+        const uint32_t wish = table_.options().lanes;
+        lanes_wanted_ = static_cast<uint16_t>(std::min<uint32_t>(wish, kLanesMax));
+        if (wish == 0) lanes_wanted_ = same_host ? uint16_t{1} : kLanesElsewhere;
     }
     wire::Hello hello = events_.make_hello(peer_);
     hello.incarnation = incarnation_;

@@ -43,7 +43,6 @@ void LinkTable::accepted(int fd, const transport::SocketAddress& remote) {
         handshake_lost(oldest, "gave way to a newer connection before it said hello");
     }
     transport::set_lane_options(fd, options_.tcp);
-    if (transport::is_same_host(fd)) transport::set_same_host_options(fd);
     auto handshake = std::make_unique<Handshake>(*this, events_.now() + options_.handshake);
     handshake->lane = std::make_unique<transport::TcpLane>(poller_, fd, remote.text(), handshake.get());
     if (handshake->lane->closed()) return;

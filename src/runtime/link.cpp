@@ -11,8 +11,8 @@ Link::Link(LinkTable& table, MemberId peer, uint64_t incarnation,
       events_(table.events()),
       peer_(peer),
       incarnation_(incarnation),
-      lanes_(std::move(lanes)) {
-    PCCL_ASSERT(!lanes_.empty());
+      lanes_(std::move(lanes)),
+      same_host_((lanes_.front()->capabilities() & transport::kLaneSameHost) != 0) {
     for (auto& lane : lanes_) {
         lane->set_owner(this);
         lane->set_body_bytes_max(wire::kPeerBodyBytesMax);

@@ -23,6 +23,7 @@ class Link final : public transport::LaneOwner {
     uint64_t incarnation() const { return incarnation_; }
     size_t lanes() const { return lanes_.size(); }
     bool closed() const { return closed_; }
+    bool same_host() const { return same_host_; }
     std::string remote() const { return lanes_.front()->remote(); }
 
     /// Starts to receive; frames that arrived since the handshake are handed over at once.
@@ -59,6 +60,7 @@ class Link final : public transport::LaneOwner {
     const MemberId peer_;
     const uint64_t incarnation_;
     std::vector<std::unique_ptr<transport::Lane>> lanes_;
+    const bool same_host_;
     bool closed_ = false;
     bool dirty_ = false;  // in the table's list of links to flush
     bool data_ready_ = false;

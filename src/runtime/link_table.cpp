@@ -51,10 +51,16 @@ void LinkTable::close(const MemberId& peer, uint64_t incarnation) {
     }
     const auto at = links_.find(peer);
     if (at == links_.end() || (incarnation != 0 && at->second->incarnation() != incarnation)) return;
-    std::unique_ptr<Link> link = std::move(at->second);
-    links_.erase(at);
+    std::unique_ptr<Link> link = take(at);
     let_linger(link->release());
     bury(std::move(link));
+}
+
+std::unique_ptr<Link> LinkTable::take(std::unordered_map<MemberId, std::unique_ptr<Link>>::iterator at) {
+    std::unique_ptr<Link> link = std::move(at->second);
+    links_.erase(at);
+    if (link->same_host()) --same_host_links_;
+    return link;
 }
 
 void LinkTable::queue_frame(const MemberId& peer, wire::Type type, std::span<const uint8_t> body) {
@@ -94,8 +100,7 @@ void LinkTable::fail(Link& link, const std::string& why) {
     link.close();
     const auto at = links_.find(link.peer());
     PCCL_ASSERT(at != links_.end() && at->second.get() == &link);
-    bury(std::move(at->second));
-    links_.erase(at);
+    bury(take(at));
     link.give_back_places();
     events_.link_down(link.peer(), link.incarnation(), why);
 }
@@ -125,6 +130,7 @@ void LinkTable::establish(const MemberId& peer, uint64_t incarnation,
     PCCL_ASSERT(slot == nullptr);
     slot = std::make_unique<Link>(*this, peer, incarnation, std::move(lanes));
     Link& opened = *slot;
+    if (opened.same_host()) ++same_host_links_;
     events_.link_up(peer, incarnation);
     if (opened.closed()) return;
     opened.open();

@@ -43,6 +43,8 @@ class LinkTable {
     void shut_down();
     size_t lingering() const { return lingering_.size(); }
     size_t links() const { return links_.size(); }
+    /// Links to members on this host, with whom its cores are shared.
+    size_t same_host_links() const { return same_host_links_; }
     size_t handshakes() const { return handshakes_.size(); }
     const Link* find(const MemberId& peer) const;
 
@@ -70,6 +72,7 @@ class LinkTable {
     }
 
    private:
+    std::unique_ptr<Link> take(std::unordered_map<MemberId, std::unique_ptr<Link>>::iterator at);
     void accepted(int fd, const transport::SocketAddress& remote);
     void refuse(Handshake& handshake, const wire::HelloAck& ack);
     void forget_handshake(Handshake& handshake);
@@ -85,6 +88,7 @@ class LinkTable {
     const LinkOptions options_;
     transport::TcpListener listener_;
     std::unordered_map<MemberId, std::unique_ptr<Link>> links_;
+    size_t same_host_links_ = 0;
     std::unordered_map<MemberId, std::unique_ptr<Dialer>> dialers_;
     std::vector<std::unique_ptr<Handshake>> handshakes_;  // the oldest first
     std::vector<std::unique_ptr<Lingering>> lingering_;

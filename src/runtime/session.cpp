@@ -1,5 +1,7 @@
 #include "runtime/session.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -9,9 +11,18 @@ namespace pccl::runtime {
 
 namespace {
 
+constexpr TimeUs kSpin = 100;
 constexpr int kSleepMsMax = 1000;  // a driver looks at its time limit at least so often
 constexpr TimeUs kLingerWait = 1 * kSecond;
 constexpr TimeUs kLeaveStep = 900 * kMillisecond;
+
+/// That this process may use.
+size_t count_cores() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    return static_cast<size_t>(std::max(1, CPU_COUNT(&set)));
+}
 
 MemberId make_id(RandomSource& random) {
     MemberId id;
@@ -25,6 +36,7 @@ Session::Session(LoopThread& loop, const CommunicatorOptions& options)
     : loop_(loop),
       options_(options),
       timeouts_(core::Timeouts::derive(options.timeouts)),
+      cores_(count_cores()),
       id_(make_id(random_)),
       sink_(options.log_sink ? options.log_sink : stderr_sink()),
       log_(options.log_level,
@@ -116,7 +128,7 @@ void Session::drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, Tim
     driven_ = true;
     driver_ = std::this_thread::get_id();
     if (!poller_.taken()) poller_.take();
-    const TimeUs spin_until = now() + kSpin;
+    TimeUs spin_until = now() + spin_time();
     transport::Poller::Ready ready;
     for (TimeUs at = now(); member_->result(ticket) == nullptr && at < until; at = now()) {
         int sleep_ms = 0;
@@ -126,11 +138,21 @@ void Session::drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, Tim
         }
         finish(lock);
         poller_.wait(sleep_ms, &ready);
+        const bool quiet = ready.count == 0 && !ready.woken;
+        if (quiet && sleep_ms == 0) std::this_thread::yield();
         lock.lock();
+        if (!quiet) spin_until = now() + spin_time();
         poller_.dispatch(ready);
         settle();
     }
     stop_driving();
+}
+
+/// Waking a thread costs more than a small operation. With more members on this host than cores, looking
+/// again only keeps the others from running.
+TimeUs Session::spin_time() const {
+    if (options_.spin_us >= 0) return options_.spin_us;
+    return links_->same_host_links() + 1 <= cores_ ? kSpin : 0;
 }
 
 /// Keeps the descriptors for the next call if that is likely to come at once: otherwise the loop would wake

@@ -66,8 +66,9 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
         uint64_t number = 0;
         wire::Endpoint endpoint;
     };
-    /// How long a waiting thread looks again and again before it sleeps.
-    static constexpr TimeUs kSpin = 30;
+    /// How long after the last event a waiting thread looks again and again before it sleeps. Waking up costs
+    /// more than a hop of a small operation; the processor is offered to others between two looks.
+    static constexpr TimeUs kSpin = 50;
     /// Whoever has waited keeps the descriptors for about this long after, for the next call.
     static constexpr uint64_t kLeaseMs = 1;
 
@@ -76,6 +77,7 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     void settle();
     void drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, TimeUs until);
     void stop_driving();
+    TimeUs spin_time() const;
     void serve_descriptors();
     void lease_ticked();
     void await_lingering();
@@ -125,6 +127,7 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     LoopThread& loop_;
     const CommunicatorOptions options_;
     const core::Timeouts timeouts_;
+    const size_t cores_;
     OsRandom random_;
     const MemberId id_;
     const LogSink sink_;

@@ -80,7 +80,8 @@ void History::told(const CallName& name, Call& call, int process, const Ending& 
         fail_("I3", name.text() + " ended twice at " + who(process));
     if (ending.code != Code::SUCCESS) return;
     for (const auto& [other, theirs] : call.endings) {
-        if (theirs.code == Code::SUCCESS) return compare(name, other, theirs, process, ending);
+        if (other != process && theirs.code == Code::SUCCESS)
+            return compare(name, other, theirs, process, ending);
     }
 }
 

@@ -115,7 +115,7 @@ Fault draw_fault(const Scenario& s, Random& random) {
     using Kind = Fault::Kind;
     const std::vector<Kind> kinds = {Kind::kCrash, Kind::kCrash, Kind::kCrash,           Kind::kSever,
                                      Kind::kSever, Kind::kStall, Kind::kCoordinatorLoss, Kind::kPause,
-                                     Kind::kPause, Kind::kStall};
+                                     Kind::kPause, Kind::kStall, Kind::kIsolate};
     Fault fault;
     fault.kind = random.pick(kinds);
     if (fault.kind == Kind::kCrash && random.chance(0.15)) fault.kind = Kind::kVanish;
@@ -145,6 +145,7 @@ const char* name_of(Fault::Kind kind) {
         case Fault::Kind::kBreakPair: return "break-pair";
         case Fault::Kind::kCoordinatorLoss: return "coordinator-loss";
         case Fault::Kind::kStall: return "stall";
+        case Fault::Kind::kIsolate: return "isolate";
         case Fault::Kind::kPause: return "pause";
     }
     return "?";

@@ -28,7 +28,9 @@ struct Fault {
         kBreakPair,        ///< the same, and no connection between the two succeeds any more
         kCoordinatorLoss,  ///< the connection between `node` and the coordinator is lost
         kStall,            ///< nothing gets through from `node` to `other` for `duration`
-        kPause,            ///< `node` does not run for `duration`
+        kIsolate,  ///< nothing gets through from `node` to anybody for `duration`, perhaps nothing to it
+                   ///< either
+        kPause,    ///< `node` does not run for `duration`
     };
     enum class When : uint8_t {
         kTime,                ///< at `at`

@@ -18,6 +18,7 @@ enum LaneCapability : uint32_t {
     kLaneReceivesInPlace = 1,  ///< payload lands in the place that the owner names, without a copy
     kLaneStripes = 2,          ///< several lanes to one peer carry more than one
     kLaneDetectsLoss = 4,      ///< the loss of the peer's process ends the lane without a heartbeat
+    kLaneSameHost = 8,         ///< both ends share a host, and so its cores
 };
 
 /// A data frame to send. The payload stays valid until cut() or the end of the lane.

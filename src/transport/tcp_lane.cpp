@@ -7,12 +7,17 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "transport/tcp_socket.h"
 
 namespace pccl::transport {
 
 TcpLane::TcpLane(Poller& poller, int fd, std::string remote, LaneOwner* owner)
     : poller_(poller), fd_(fd), remote_(std::move(remote)), owner_(owner) {
     PCCL_ASSERT(fd >= 0 && owner != nullptr);
+    if (is_same_host(fd_)) {
+        capabilities_ |= kLaneSameHost;
+        set_same_host_options(fd_);
+    }
     if (!poller_.add(fd_, EPOLLIN, this, &slot_)) {
         // Without a watch the lane is of no use; the owner finds it closed.
         ::close(fd_);

@@ -25,7 +25,7 @@ class TcpLane final : public Lane, private Poller::Watcher {
     TcpLane(const TcpLane&) = delete;
     TcpLane& operator=(const TcpLane&) = delete;
 
-    uint32_t capabilities() const override { return kLaneReceivesInPlace | kLaneStripes | kLaneDetectsLoss; }
+    uint32_t capabilities() const override { return capabilities_; }
     void set_owner(LaneOwner* owner) override { owner_ = owner; }
     void set_body_bytes_max(uint32_t bytes) override { body_bytes_max_ = bytes; }
     void queue_frame(wire::Type type, std::span<const uint8_t> body) override;
@@ -77,6 +77,7 @@ class TcpLane final : public Lane, private Poller::Watcher {
     Poller::Slot slot_ = 0;
     std::string remote_;
     LaneOwner* owner_;
+    uint32_t capabilities_ = kLaneReceivesInPlace | kLaneStripes | kLaneDetectsLoss;
     uint32_t body_bytes_max_ = wire::kHelloBodyBytesMax;
     bool paused_ = false;
     bool lingering_ = false;

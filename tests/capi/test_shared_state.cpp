@@ -1,4 +1,5 @@
 // Shared state through the C interface: newcomers, revisions, elections, strategies, types, evictions.
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 
@@ -253,10 +254,9 @@ TEST_CASE("shared state: every type, any alignment, empty and large tensors") {
         peer.ok(pcclSynchronizeSharedState(peer.comm(), &state, rank == 0 ? kSend : kReceive, &info), "sync");
         for (int type = 0; type < 12; ++type) {
             const auto& bytes = memory[static_cast<size_t>(type)];
-            for (size_t i = 1; i < bytes.size(); ++i) {
-                peer.expect(bytes[i] == 40 + type,
-                            "byte " + std::to_string(i) + " of type " + std::to_string(type));
-            }
+            const bool whole =
+                std::all_of(bytes.begin() + 1, bytes.end(), [&](uint8_t byte) { return byte == 40 + type; });
+            peer.expect(whole, "all bytes of type " + std::to_string(type));
             peer.expect(bytes[0] == (rank == 0 ? 40 + type : 0), "the byte before it");
         }
     });

@@ -27,9 +27,11 @@ class Wheel(unittest.TestCase):
     def test_pip_install_gives_a_working_package(self):
         with tempfile.TemporaryDirectory(prefix="pccl-wheel-") as folder:
             environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-            # The build tools come from this interpreter's environment: the test asks no package index.
-            run(sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps", "--no-index",
-                "--target", folder, SOURCE, env=environment)
+            # The build tools come from this interpreter's environment: the test asks no package index. With
+            # the flags of the release preset the compiler cache serves most of the build.
+            options = ["--no-build-isolation", "--no-deps", "--no-index", "--target", folder,
+                       "--config-settings", "cmake.define.PCCL_WERROR=ON"]
+            run(sys.executable, "-m", "pip", "install", *options, SOURCE, env=environment)
             names = {path.name for path in pathlib.Path(folder, "pccl").iterdir()}
             self.assertIn("py.typed", names)
             self.assertTrue([name for name in names if name.startswith("_native") and name.endswith(".so")])

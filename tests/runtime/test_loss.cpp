@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 
 #include "runtime/fleet.h"
 
@@ -152,18 +151,8 @@ TEST_CASE("a member that is frozen is dropped after the liveness time", "[runtim
     fleet.members.clear();
 }
 
-TEST_CASE("members go on without the coordinator and come back to it", "[runtime]") {
-    char folder[] = "/tmp/pccl-test-state-XXXXXX";
-    REQUIRE(::mkdtemp(folder) != nullptr);
-    MasterOptions master_options;
-    master_options.listen = {"127.0.0.1:0"};
-    master_options.log_level = LogLevel::kNone;
-    master_options.state_dir = folder;
+TEST_CASE("members go on without the coordinator", "[runtime]") {
     Fleet fleet;
-    auto first = std::make_unique<MasterServer>(master_options);
-    REQUIRE(first->start().ok());
-    fleet.options.master = "127.0.0.1:" + std::to_string(first->port());
-    fleet.options.timeouts.backoff_cap = 50 * kMillisecond;
     fleet.grow(2);
     const auto reduce = [&](int rounds) {
         in_parallel(
@@ -171,8 +160,7 @@ TEST_CASE("members go on without the coordinator and come back to it", "[runtime
         fleet.check();
     };
     reduce(3);
-    const core::View before = fleet.at(0).view();
-    first.reset();
+    fleet.master.reset();
     reduce(20);
     in_parallel(2, [&](size_t i) {
         bool pending = true;
@@ -180,18 +168,35 @@ TEST_CASE("members go on without the coordinator and come back to it", "[runtime
         fleet.problems.expect(!pending, "nobody can wait without a coordinator");
     });
     fleet.check();
+}
 
+TEST_CASE("members find a coordinator that came back, and learn it when it serves another run", "[runtime]") {
+    Fleet fleet;
+    fleet.options.timeouts.backoff_cap = 50 * kMillisecond;
+    fleet.grow(2);
+    fleet.master.reset();
+    MasterOptions master_options;
     master_options.listen = {fleet.options.master};
-    MasterServer second(master_options);
+    master_options.log_level = LogLevel::kNone;
+    MasterServer second(master_options);  // without a record it knows nothing of the run
     REQUIRE(second.start().ok());
-    fleet.grow(3);
-    CHECK(fleet.at(0).view().epoch > before.epoch);
-    in_parallel(3, [&](size_t i) { reduce_until(fleet, i, 3, 5, [](const Status&) { return false; }); });
+    in_parallel(2, [&](size_t i) {
+        Status status;
+        while (status.ok()) {
+            bool pending = false;
+            status = fleet.at(i).peers_pending(&pending);
+        }
+        fleet.problems.expect(status.code() == Code::EVICTED, "expected an eviction: " + status.text());
+        fleet.problems.expect(!fleet.at(i).connected(), "still connected");
+    });
+    fleet.check();
+    REQUIRE(fleet.at(0).connect().ok());  // under a new identity
+    std::thread join([&] { fleet.problems.expect(fleet.at(1).connect(), "connect again"); });
+    fleet.admit(0, 2);
+    join.join();
+    in_parallel(2, [&](size_t i) { reduce_until(fleet, i, 2, 3, [](const Status&) { return false; }); });
     fleet.check();
     fleet.members.clear();
-    second.interrupt();
-    second.await_end();
-    std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("leaving does not wait for a coordinator that is gone", "[runtime]") {
