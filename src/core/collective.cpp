@@ -107,7 +107,7 @@ bool Collective::next(Rank to, const Gate& gate, Out& out) {
         out.charge = wire::Charge::kNone;
     } else if (pending.parks && gate.all_called && gate.slots_left > 0) {
         out.charge = wire::Charge::kSlot;
-    } else if (!(pending.parks && gate.all_called) && bytes <= gate.eager_left) {
+    } else if (!(pending.parks && gate.all_called) && eager_cost(bytes) <= gate.eager_left) {
         out.charge = wire::Charge::kEager;
     } else {
         return false;

@@ -22,6 +22,10 @@ namespace pccl::core {
 
 using plan::Rank;
 
+/// What an eager payload costs of the budget. Small ones cost more than their bytes, because keeping one does
+/// too.
+constexpr uint64_t eager_cost(uint64_t bytes) { return bytes < 256 ? 256 : bytes; }
+
 class Collective {
    public:
     struct Buffers {

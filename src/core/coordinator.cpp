@@ -2,21 +2,10 @@
 
 #include <algorithm>
 
+#include "core/checks.h"
 #include "core/coordinator_state.h"
 
 namespace pccl::core {
-namespace {
-
-constexpr uint32_t kSegmentBytesMin = 16;
-constexpr uint32_t kSegmentBytesMax = 32 << 20;
-
-bool valid(const wire::Constants& constants) {
-    return constants.retry_policy <= 1 && constants.plan <= static_cast<uint8_t>(plan::Kind::kMesh) &&
-           constants.segment_bytes >= kSegmentBytesMin && constants.segment_bytes <= kSegmentBytesMax;
-}
-
-}  // namespace
-
 CoordinatorState::CoordinatorState(CoordinatorConfig config, RandomSource& random, const Record* previous,
                                    TimeUs now)
     : config_(std::move(config)), random_(random), last_tick_(now) {
@@ -280,8 +269,12 @@ void CoordinatorState::tick_members(TimeUs now) {
     std::vector<std::pair<MemberId, std::string>> out;
     std::vector<MemberId> unprepared;
     for (auto& [id, member] : members_) {
-        if (member.stage == Stage::kPreparing && now > member.prepare_deadline) unprepared.push_back(id);
-        if (member.stage != Stage::kAdmitted && member.stage != Stage::kLeaving) continue;
+        if (member.stage != Stage::kAdmitted && member.stage != Stage::kLeaving) {
+            // A newcomer that fell silent must not hold up the boundary that would admit it.
+            const TimeUs quiet = member.connection == 0 ? 0 : now - connections_[member.connection].heard;
+            if (now > member.prepare_deadline || quiet > config_.timeouts.liveness) unprepared.push_back(id);
+            continue;
+        }
         const bool connected = member.connection != 0;
         const TimeUs since = connected ? connections_[member.connection].heard : member.lost_at;
         const TimeUs silence = now - since;
@@ -294,7 +287,8 @@ void CoordinatorState::tick_members(TimeUs now) {
         }
     }
     for (const MemberId& id : unprepared)
-        drop_newcomer(id, Code::RANK_CONNECTION_FAILED, "it did not get links to the members in time");
+        drop_newcomer(id, Code::RANK_CONNECTION_FAILED,
+                      "it did not get links to the members in time, or fell silent");
     for (const auto& [id, why] : out) evict(now, id, why);
 }
 

@@ -143,17 +143,19 @@ bool CoordinatorState::on_suspect(TimeUs now, const MemberId& from, const wire::
 
 bool CoordinatorState::on_request_change(TimeUs now, const MemberId& from,
                                          const wire::RequestChange& message) {
+    if (members_[from].stage != Stage::kAdmitted) return true;
     const uint32_t group_id = members_[from].group;
     const GroupInfo& group = groups_[group_id];
-    if (members_[from].stage != Stage::kAdmitted || message.epoch != group.installed || group.proposal)
-        return true;
+    if (message.epoch != group.installed || group.proposal) return true;
     need_change(now, group_id);
     return true;
 }
 
 bool CoordinatorState::on_frozen(TimeUs now, const MemberId& from, wire::Frozen message) {
     const uint32_t group_id = members_[from].group;
-    GroupInfo& group = groups_[group_id];
+    const auto at = groups_.find(group_id);
+    if (at == groups_.end()) return true;
+    GroupInfo& group = at->second;
     if (!in_proposal(group, from) || message.id != group.proposal->id) return true;
     const bool listed = std::find(group.members.begin(), group.members.end(), from) != group.members.end();
     if (listed ? message.installed != group.installed : !message.installed.is_none()) {
@@ -168,7 +170,9 @@ bool CoordinatorState::on_frozen(TimeUs now, const MemberId& from, wire::Frozen 
 
 bool CoordinatorState::on_linked(TimeUs now, const MemberId& from, const wire::Linked& message) {
     const uint32_t group_id = members_[from].group;
-    GroupInfo& group = groups_[group_id];
+    const auto at = groups_.find(group_id);
+    if (at == groups_.end()) return true;
+    GroupInfo& group = at->second;
     if (!in_proposal(group, from) || message.id != group.proposal->id) return true;
     auto& reports = group.proposal->links[from];
     reports.clear();

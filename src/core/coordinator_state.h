@@ -122,7 +122,7 @@ class CoordinatorState {
     bool on_leave(TimeUs now, const MemberId& from, const wire::Leave& message);
     void check_votes(TimeUs now);
     void start_boundary(TimeUs now);
-    void finish_boundary_without_change();
+    void finish_boundary_without_change(const std::string& text = {});
     void answer_vote(const MemberId& id, Code code, const std::string& text);
     void push_pending();
     void push_expected(uint32_t group);

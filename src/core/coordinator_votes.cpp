@@ -187,7 +187,7 @@ void CoordinatorState::check_votes(TimeUs now) {
     } else if (optimize) {
         log(LogLevel::kInfo,
             "all members voted to optimise the topology: nothing is measured yet, the current plan is kept");
-        finish_boundary_without_change();
+        finish_boundary_without_change("optimise: nothing is measured yet, so the current plan is kept");
     } else if (update) {
         start_boundary(now);
     }
@@ -207,10 +207,10 @@ void CoordinatorState::answer_vote(const MemberId& id, Code code, const std::str
     send(id, answer);
 }
 
-void CoordinatorState::finish_boundary_without_change() {
+void CoordinatorState::finish_boundary_without_change(const std::string& text) {
     std::vector<MemberId> all;
     for (const auto& [id, member] : members_) all.push_back(id);
-    for (const MemberId& id : all) answer_vote(id, Code::SUCCESS, "");
+    for (const MemberId& id : all) answer_vote(id, Code::SUCCESS, text);
 }
 
 void CoordinatorState::start_boundary(TimeUs now) {

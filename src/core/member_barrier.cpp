@@ -47,8 +47,24 @@ void MemberState::elected(TimeUs now, Op& op) {
         return end(now, op, {Code::NO_SHARED_STATE_AVAILABLE, "shared state: " + election.failure});
     }
     const Status status{Code::EVICTED, "shared state: this peer was evicted: " + election.reasons[rank_]};
+    // Those that go on wait for this, too: while one does not know the outcome, another must not have
+    // returned it.
+    op.rounds.assign(1, shared_round(op));
+    op.round = 0;
+    send_done(op);
     end(now, op, status);
     evict_self(now, status);
+}
+
+/// Everybody reports to those that go on; the evicted wait for nobody.
+plan::BarrierRound MemberState::shared_round(const Op& op) const {
+    plan::BarrierRound out;
+    for (plan::Rank r = 0; r < members_.size(); ++r) {
+        if (r == rank_) continue;
+        out.receive_from.push_back(r);
+        if (op.shared->election().roles[r] != Election::Role::kEvicted) out.send_to.push_back(r);
+    }
+    return out;
 }
 
 void MemberState::enter_barrier(TimeUs now, Op& op) {
@@ -57,14 +73,7 @@ void MemberState::enter_barrier(TimeUs now, Op& op) {
     if (op.key.kind == wire::OpKind::kPendingQuery && peers_wait_) op.flags |= wire::kFlagPeersPending;
     const auto size = static_cast<plan::Rank>(members_.size());
     if (op.shared) {
-        // Those that the election evicted take no part any more.
-        plan::BarrierRound all;
-        for (plan::Rank r = 0; r < size; ++r) {
-            if (r == rank_ || op.shared->election().roles[r] == Election::Role::kEvicted) continue;
-            all.send_to.push_back(r);
-            all.receive_from.push_back(r);
-        }
-        op.rounds.assign(1, all);
+        op.rounds.assign(1, shared_round(op));
     } else {
         op.rounds = plan::make_barrier(size, rank_);
     }

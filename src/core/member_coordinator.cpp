@@ -1,6 +1,7 @@
 // The member's conversation with the coordinator, and its fate.
 #include <algorithm>
 
+#include "core/checks.h"
 #include "core/member_state.h"
 
 namespace pccl::core {
@@ -116,8 +117,7 @@ bool MemberState::on_welcome(TimeUs now, const wire::Welcome& message) {
 }
 
 bool MemberState::on_refused(TimeUs now, const wire::Refused& message) {
-    const Status status{static_cast<Code>(message.code),
-                        "the coordinator refused this peer: " + message.reason};
+    const Status status{failure_code(message.code), "the coordinator refused this peer: " + message.reason};
     if (join_ticket_ != 0) {
         CallResult result;
         result.status = status;
@@ -155,7 +155,8 @@ bool MemberState::on_vote_answer(TimeUs now, const wire::VoteAnswer& message) {
     if (!vote_ || message.number != vote_->number) return true;
     view_.globals = message.globals;
     last_answer_ = message.number;
-    const auto code = static_cast<Code>(message.code);
+    const Code code = message.code == 0 ? Code::SUCCESS : failure_code(message.code);
+    if (code == Code::SUCCESS && !message.text.empty()) log(LogLevel::kInfo, message.text);
     end_vote(code == Code::SUCCESS ? Status() : Status(code, message.text));
     run_queue(now);
     return true;

@@ -6,6 +6,7 @@
 // budget of bytes per sender, so that an operation that was not called yet blocks no other.
 #include <algorithm>
 
+#include "base/check.h"
 #include "core/member_state.h"
 
 namespace pccl::core {
@@ -47,7 +48,7 @@ bool MemberState::fill(TimeUs now, Op& op, plan::Rank rank, Link& link, DataOut&
         out.header.charge = piece.charge;
         out.header.object = piece.segment;
         out.payload = piece.payload;
-        if (piece.charge == wire::Charge::kEager) link.flow.eager_left -= piece.payload.size();
+        if (piece.charge == wire::Charge::kEager) link.flow.eager_left -= eager_cost(piece.payload.size());
         if (piece.charge == wire::Charge::kSlot) --link.flow.slots_left;
     } else {
         SharedState::Out piece;
@@ -87,8 +88,8 @@ void MemberState::announce_all(Op& op) {
 /// Counts what a sender charged; false when it exceeds what it was given.
 bool MemberState::charge_received(Link& link, wire::Charge charge, uint32_t bytes) {
     if (charge == wire::Charge::kEager) {
-        if (link.flow.eager_held + bytes > config_.eager_bytes_per_peer) return false;
-        link.flow.eager_held += bytes;
+        if (link.flow.eager_held + eager_cost(bytes) > config_.eager_bytes_per_peer) return false;
+        link.flow.eager_held += eager_cost(bytes);
     } else if (charge == wire::Charge::kSlot) {
         if (link.flow.slots_held >= config_.parked_slots_per_peer) return false;
         ++link.flow.slots_held;
@@ -102,7 +103,7 @@ void MemberState::give_back(plan::Rank rank, wire::Charge charge, uint32_t bytes
     Flow& flow = link->flow;
     if (charge == wire::Charge::kEager) {
         // What was charged in an older epoch is held no more.
-        const uint64_t back = std::min<uint64_t>(bytes, flow.eager_held);
+        const uint64_t back = std::min(eager_cost(bytes), flow.eager_held);
         flow.eager_held -= back;
         flow.eager_due += back;
     } else if (charge == wire::Charge::kSlot && flow.slots_held > 0) {
@@ -137,16 +138,17 @@ Place MemberState::place(TimeUs now, const MemberId& peer, const wire::Data& hea
             "closing the link to " + who(peer) + ": " + why + " (" + header.key.text() + ")");
         return Place{nullptr, true, why};
     };
+    if (bytes == 0) return violation("an empty payload");
     const bool future = frozen_ && header.epoch == promised_ && header.epoch != epoch_;
     if (future) {
-        if (header.charge != wire::Charge::kEager)
-            return violation("data of a new epoch without eager credit");
+        if (header.charge != wire::Charge::kEager || header.phase != wire::Phase::kPartial)
+            return violation("data of a new epoch that does not come on eager credit");
         // That epoch's credits are new; what is still held of the current one does not count against them.
-        if (link.flow.future_held + bytes > config_.eager_bytes_per_peer)
+        if (link.flow.future_held + eager_cost(bytes) > config_.eager_bytes_per_peer)
             return violation("more data of a new epoch than its credit");
         uint8_t* slot = slots_.take(bytes);
         if (slot == nullptr) return violation("no memory for early data");
-        link.flow.future_held += bytes;
+        link.flow.future_held += eager_cost(bytes);
         link.in_flight.push_back({header.key, slot, true, true});
         return {slot, false, {}};
     }
@@ -273,6 +275,7 @@ void MemberState::take_early(TimeUs now, Op& op) {
             continue;
         }
         if (landing.is_slot) slots_.give(landing.data);
+        PCCL_ASSERT(data.header.phase == wire::Phase::kPartial);  // place() admits nothing else early
         op.run->landed(*rank, data.header, data.slot, true, data.bytes);
         link_of(*rank)->heard = now;
     }

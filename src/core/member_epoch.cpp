@@ -2,6 +2,7 @@
 // decisions.
 #include <algorithm>
 
+#include "core/checks.h"
 #include "core/member_state.h"
 
 namespace pccl::core {
@@ -23,6 +24,19 @@ bool well_formed(const std::vector<wire::Peer>& members, const std::vector<wire:
             return false;
     }
     return true;
+}
+
+/// Some plan exists for these members and links.
+bool usable(const wire::Install& message) {
+    std::map<MemberId, plan::Rank> ranks;
+    for (const wire::Peer& peer : message.members)
+        ranks.emplace(peer.id, static_cast<plan::Rank>(ranks.size()));
+    plan::Topology topology;
+    topology.size = static_cast<plan::Rank>(message.members.size());
+    for (const wire::Pair& pair : message.dead_links)
+        topology.dead_links.emplace_back(std::min(ranks[pair.a], ranks[pair.b]),
+                                         std::max(ranks[pair.a], ranks[pair.b]));
+    return plan::feasible(topology);
 }
 
 std::vector<bool> unpack(const std::vector<uint8_t>& bits, uint32_t segments) {
@@ -78,6 +92,7 @@ void MemberState::freeze() {
         if (frame.slot != nullptr) slots_.give(frame.slot);
     }
     future_.clear();
+    future_bytes_ = 0;
     for (auto& [id, link] : links_) link.flow.future_held = 0;
     if (config_.mutations.no_freeze) return;
     outbox_.push_back(Action{Action::Kind::kCutAll});
@@ -124,7 +139,7 @@ bool MemberState::on_install(TimeUs now, wire::Install message) {
     if (!contains(message.members, config_.id) || !well_formed(message.members, message.dead_links))
         return false;
     if (message.term < term_ || message.id != promised_ || message.id <= epoch_ || !frozen_) return true;
-    if (!fate_.ok() || leaving_) return true;
+    if (!valid(message.constants) || !usable(message)) return false;
     const bool joining = !admitted_;
     installing_ = true;
     adopt(now, message);
@@ -259,16 +274,27 @@ void MemberState::decide_ops(TimeUs now, const wire::Install& message) {
     for (const auto& [key, decision] : goes_on) restart(now, *ops_[key], decision);
 }
 
+/// How far the operation was here, for the texts.
+const char* MemberState::phase_of(const Op& op) {
+    if (op.in_barrier) return "in the commit barrier";
+    if (op.shared) return op.shared->elected() ? "while fetching" : "in the election";
+    if (!op.run) return "before the commit barrier";
+    const std::vector<uint8_t> finals = op.run->finals();
+    const bool gathering = std::any_of(finals.begin(), finals.end(), [](uint8_t bits) { return bits != 0; });
+    return gathering ? "in the all-gather phase" : "in the reduce-scatter phase";
+}
+
 /// A decision that ends the operation here.
 void MemberState::apply(TimeUs now, Op& op, const wire::Decision& decision) {
+    const std::string what = op.key.text() + ", " + phase_of(op);
     switch (decision.verdict) {
         case wire::Verdict::kCommit:
             if (!config_.mutations.flags_left_out) op.flags = decision.flags;
             return end(now, op, {});
-        case wire::Verdict::kFail: return end(now, op, {static_cast<Code>(decision.code), decision.text});
+        case wire::Verdict::kFail: return end(now, op, {failure_code(decision.code), decision.text});
         case wire::Verdict::kCancel:
-            return end(now, op, {Code::CANCELLED, op.key.text() + " was cancelled: " + decision.text});
-        default: return end(now, op, {Code::RANK_CONNECTION_LOST, op.key.text() + ": " + decision.text});
+            return end(now, op, {Code::CANCELLED, what + ", was cancelled: " + decision.text});
+        default: return end(now, op, {Code::RANK_CONNECTION_LOST, what + ": " + decision.text});
     }
 }
 
@@ -279,7 +305,7 @@ void MemberState::apply_unheard(const wire::Decision& decision) {
     switch (decision.verdict) {
         case wire::Verdict::kResume: resumed_attempts_[decision.key] = decision.attempt; return;
         case wire::Verdict::kFail:
-            tombstones_[decision.key] = {static_cast<Code>(decision.code), decision.text};
+            tombstones_[decision.key] = {failure_code(decision.code), decision.text};
             return;
         case wire::Verdict::kCancel:
             tombstones_[decision.key] = {Code::CANCELLED,
@@ -375,6 +401,7 @@ void MemberState::reenter(TimeUs now, Op& op) {
 void MemberState::take_future(TimeUs now) {
     std::vector<FutureFrame> frames;
     frames.swap(future_);
+    future_bytes_ = 0;
     for (FutureFrame& frame : frames) {
         if (frame.type != wire::Type::kData) {
             handle(now, frame.from, frame.type, frame.body);

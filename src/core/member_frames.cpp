@@ -8,6 +8,8 @@ namespace pccl::core {
 namespace {
 
 constexpr size_t kFutureFramesMax = 65536;
+constexpr size_t kFutureBytesMax = 32 << 20;
+constexpr size_t kTombstonesMax = 4096;
 constexpr uint8_t kRoundsMax = 16;
 
 }  // namespace
@@ -27,8 +29,7 @@ bool MemberState::in_epoch(const MemberId& from, std::span<const uint8_t> body, 
     Message message;
     if (!wire::decode(body, message)) return false;
     if (frozen_ && message.epoch == promised_ && promised_ != epoch_) {
-        keep_future(from, Message::kType, body);
-        return true;
+        return keep_future(from, Message::kType, body);
     }
     const auto rank = rank_of(from);
     const bool current = message.epoch == epoch_ && (!frozen_ || config_.mutations.no_freeze);
@@ -66,9 +67,14 @@ bool MemberState::handle(TimeUs now, const MemberId& from, wire::Type type, std:
     }
 }
 
-void MemberState::keep_future(const MemberId& from, wire::Type type, std::span<const uint8_t> body) {
-    if (future_.size() >= kFutureFramesMax) return;
+bool MemberState::keep_future(const MemberId& from, wire::Type type, std::span<const uint8_t> body) {
+    if (future_.size() >= kFutureFramesMax || future_bytes_ + body.size() > kFutureBytesMax) {
+        log(LogLevel::kWarn, who(from) + " sent more frames of a new epoch than are kept");
+        return false;
+    }
+    future_bytes_ += body.size();
     future_.push_back({from, type, {body.begin(), body.end()}, nullptr, 0});
+    return true;
 }
 
 Op* MemberState::find_op(const wire::OpKey& key, bool* violation) {
@@ -178,8 +184,11 @@ void MemberState::raise_mismatch(TimeUs now, Op& op, const MemberId& member, con
 
 bool MemberState::on_mismatch(TimeUs now, const wire::Mismatch& message) {
     bool impossible = false;
+    if (!rank_of(message.first_member) || !rank_of(message.second_member) || message.first == message.second)
+        return false;
     Op* op = find_op(message.key, &impossible);
     if (op == nullptr) return !impossible;
+    if (!op->called && tombstones_.size() >= kTombstonesMax) return false;
     const Status status{Code::MISMATCH, message.key.text() +
                                             ": descriptors differ: " + who(message.first_member) +
                                             " called it with " + message.first.text() + ", " +
@@ -228,8 +237,13 @@ bool MemberState::on_pull(plan::Rank from, const wire::Pull& message) {
 bool MemberState::on_relay(TimeUs now, const MemberId& from, const wire::Relay& message) {
     if (message.type == wire::Type::kRelay || message.type == wire::Type::kData) return false;
     if (message.to == config_.id) {
+        // Only the member that relays for a dead link may speak for its other end.
+        const auto author = rank_of(message.from);
+        if (!author || topology_.linked(rank_, *author)) return false;
+        const auto relay = plan::relay_between(topology_, rank_, *author);
+        if (!relay || rank_of(from) != relay) return false;
         // What a relayed frame gets wrong is its author's fault, not that of the link that carried it.
-        if (rank_of(message.from)) handle(now, message.from, message.type, message.body);
+        handle(now, message.from, message.type, message.body);
         return true;
     }
     const auto to = rank_of(message.to);

@@ -182,6 +182,7 @@ class MemberState {
 
     // member_barrier.cpp
     void pump(TimeUs now, Op& op);
+    plan::BarrierRound shared_round(const Op& op) const;
     void enter_barrier(TimeUs now, Op& op);
     void advance_barrier(TimeUs now, Op& op);
     void send_done(Op& op);
@@ -211,7 +212,7 @@ class MemberState {
     template <class Message>
     void send_to(plan::Rank rank, const Message& message);
     void send_body(plan::Rank rank, wire::Type type, std::vector<uint8_t> body);
-    void keep_future(const MemberId& from, wire::Type type, std::span<const uint8_t> body);
+    bool keep_future(const MemberId& from, wire::Type type, std::span<const uint8_t> body);
 
     // member_links.cpp
     void link_up(TimeUs now, const MemberId& peer, uint64_t incarnation);
@@ -258,6 +259,7 @@ class MemberState {
     bool on_install(TimeUs now, wire::Install message);
     void adopt(TimeUs now, const wire::Install& message);
     void decide_ops(TimeUs now, const wire::Install& message);
+    static const char* phase_of(const Op& op);
     void apply(TimeUs now, Op& op, const wire::Decision& decision);
     void apply_unheard(const wire::Decision& decision);
     void restart(TimeUs now, Op& op, const wire::Decision* decision);
@@ -299,6 +301,7 @@ class MemberState {
     wire::EpochId promised_;
     std::optional<wire::Propose> proposal_;
     std::vector<FutureFrame> future_;
+    size_t future_bytes_ = 0;      ///< of their bodies
     std::set<MemberId> expected_;  ///< newcomers that may open links
     std::vector<wire::Suspect> suspicions_;
     TimeUs frozen_since_ = 0;

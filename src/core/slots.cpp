@@ -28,7 +28,7 @@ SlotPool::~SlotPool() {
 }
 
 uint8_t* SlotPool::take(size_t bytes) {
-    const size_t rounded = std::bit_ceil(bytes < 4096 ? size_t{4096} : bytes);
+    const size_t rounded = std::bit_ceil(bytes < 256 ? size_t{256} : bytes);
     const int index = std::countr_zero(rounded);
     PCCL_ASSERT(index < kClasses);
     if (!free_[index].empty()) {

@@ -84,6 +84,7 @@ void CoordinatorNode::deliver(Stream& stream, uint32_t from_side) {
     stream.messages[from_side].pop_front();
     world_.trace().add(message.body);
     world_.note(to, "frame", from, [&] { return "type " + std::to_string(static_cast<int>(message.type)); });
+    world_.keep_for_replay(to, from, message.type, message.body, stream.index);
     if (to_coordinator) {
         if (!stream.closing && !core_->frame(world_.now(), stream.index + 1, message.type, message.body)) {
             world_.fail("I5", "the coordinator calls a frame of type " +
@@ -197,6 +198,16 @@ void CoordinatorNode::drain() {
         }
     }
     draining_ = false;
+}
+
+bool CoordinatorNode::is_current(int node, uint32_t stream) {
+    const Stream* open = current(node);
+    return open && open->index == stream && open->up && open->open[kCoordinatorSide] && !open->closing;
+}
+
+bool CoordinatorNode::drops(uint32_t stream, wire::Type type, std::span<const uint8_t> body) {
+    const std::string before = core_->describe();
+    return core_->frame(world_.now(), stream + 1, type, body) && core_->outbox().empty() && core_->describe() == before;
 }
 
 void CoordinatorNode::after_event() {

@@ -83,7 +83,19 @@ void Faults::strike(Armed& armed, int where) {
             if (other != kAnyNode && world_.random().chance(0.5))
                 world_.stall(other, node, world_.now() + fault.duration);
             return;
+        case Fault::Kind::kIsolate: return isolate(node, world_.now() + fault.duration);
         case Fault::Kind::kPause: return world_.pause(node, world_.now() + fault.duration);
+    }
+}
+
+/// One-way or two-way, with the coordinator or without.
+void Faults::isolate(int node, TimeUs until) {
+    const bool both = world_.random().chance(0.5);
+    const int first = world_.random().chance(0.5) ? kCoordinatorNode : 0;
+    for (int other = first; other < world_.process_count(); ++other) {
+        if (other == node) continue;
+        world_.stall(node, other, until);
+        if (both) world_.stall(other, node, until);
     }
 }
 

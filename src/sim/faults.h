@@ -26,6 +26,7 @@ class Faults {
         bool done = false;
     };
     void strike(Armed& armed, int where);
+    void isolate(int node, TimeUs until);
     int random_alive();
     int random_other(int node);
 

@@ -78,7 +78,8 @@ void History::ended(const CallName& name, int process, const Ending& ending, boo
 void History::told(const CallName& name, Call& call, int process, const Ending& ending) {
     if (!call.endings.emplace(process, ending).second)
         fail_("I3", name.text() + " ended twice at " + who(process));
-    if (ending.code != Code::SUCCESS) return;
+    // The flags of a query are promised among survivors only, who are known at the end.
+    if (ending.code != Code::SUCCESS || name.kind == wire::OpKind::kPendingQuery) return;
     for (const auto& [other, theirs] : call.endings) {
         if (other != process && theirs.code == Code::SUCCESS)
             return compare(name, other, theirs, process, ending);
@@ -90,13 +91,14 @@ void History::finish(const Survived& survived) {
 }
 
 void History::agree(const CallName& name, const Call& call, const Survived& survived) {
+    const bool query = name.kind == wire::OpKind::kPendingQuery;
     for (auto a = call.endings.begin(); a != call.endings.end(); ++a) {
         for (auto b = std::next(a); b != call.endings.end(); ++b) {
-            const bool a_binds = a->second.code == Code::SUCCESS || survived(a->first, b->second.at);
-            const bool b_binds = b->second.code == Code::SUCCESS || survived(b->first, a->second.at);
-            const bool both_fine =
-                a->second.code == Code::SUCCESS && b->second.code == Code::SUCCESS;  // told() compared them
-            if (a_binds && b_binds && !both_fine) compare(name, a->first, a->second, b->first, b->second);
+            const bool a_won = a->second.code == Code::SUCCESS, b_won = b->second.code == Code::SUCCESS;
+            const bool a_lives = survived(a->first, b->second.at), b_lives = survived(b->first, a->second.at);
+            // Two successes were compared when they were told, but for a query's.
+            const bool binds = a_won && b_won ? query && a_lives && b_lives : (a_won || a_lives) && (b_won || b_lives);
+            if (binds) compare(name, a->first, a->second, b->first, b->second);
         }
     }
 }

@@ -205,7 +205,7 @@ void Network::arrive(Link& link, int side, uint32_t lane_index) {
         world_.trace().add(held->body);
         world_.note(node, "frame", from,
                     [&] { return "type " + std::to_string(static_cast<int>(held->type)); });
-        world_.keep_for_replay(node, peer, held->type, held->body);
+        world_.keep_for_replay(node, from, held->type, held->body);
         const bool valid = member->peer_frame(world_.now(), peer, held->type, held->body);
         if (!valid) {
             world_.fail("I5", World::name(node) + " calls a frame of type " +

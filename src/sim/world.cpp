@@ -5,6 +5,41 @@
 
 namespace pccl::sim {
 
+namespace {
+
+/// The epoch that a frame speaks of; false when its type speaks of none.
+bool epoch_of(wire::Type type, std::span<const uint8_t> body, wire::EpochId* out) {
+    using wire::Type;
+    wire::Decoder decoder(body);
+    switch (type) {
+        case Type::kPropose:
+        case Type::kInstall: {
+            wire::Term term;
+            RunId run;
+            decoder.item(term);
+            decoder(run);
+            break;
+        }
+        case Type::kCalled:
+        case Type::kDone:
+        case Type::kCredit:
+        case Type::kMismatch:
+        case Type::kOffer:
+        case Type::kPull:
+        case Type::kSuspect:
+        case Type::kRequestChange:
+        case Type::kFrozen:
+        case Type::kLinked:
+            break;
+        default:
+            return false;
+    }
+    decoder.item(*out);
+    return decoder.ok();
+}
+
+}  // namespace
+
 void Statistics::add(const Statistics& other) {
     events += other.events;
     virtual_time += other.virtual_time;
@@ -190,36 +225,49 @@ void World::pause(int node, TimeUs until) {
 
 // ---- I5 ------------------------------------------------------------------------------------------
 
-void World::keep_for_replay(int node, const MemberId& peer, wire::Type type, std::span<const uint8_t> body) {
-    if (scenario_.replay <= 0 || now_ >= scenario_.faults_end || type == wire::Type::kHeartbeat ||
-        type == wire::Type::kRelay)
-        return;
+void World::keep_for_replay(int to, int from, wire::Type type, std::span<const uint8_t> body, uint32_t stream) {
+    if (scenario_.replay <= 0 || now_ >= scenario_.faults_end || type == wire::Type::kHeartbeat) return;
     if (!random_.chance(scenario_.replay)) return;
-    kept_.push_back({peer, type, {body.begin(), body.end()}});
-    schedule(random_.between(1, 4 * scenario_.timeouts.liveness), EventKind::kReplay, node,
+    wire::EpochId epoch;
+    if (!epoch_of(type, body, &epoch)) return;
+    kept_.push_back({from, stream, type, {body.begin(), body.end()}});
+    schedule(random_.between(1, 4 * scenario_.timeouts.liveness), EventKind::kReplay, to,
              static_cast<uint32_t>(kept_.size() - 1));
 }
 
-/// A frame of an old epoch that arrives once more must change nothing. All peer frames begin with their
-/// epoch.
+/// A frame of an old epoch that arrives once more must change nothing.
 void World::replay(const Event& event) {
     const Kept& kept = kept_[event.object];
-    core::Member* member = process(event.node).member();
-    wire::Decoder decoder(kept.body);
+    const int from = kept.from, member = event.node >= 0 ? event.node : from;
     wire::EpochId epoch;
-    decoder.item(epoch);
-    const std::vector<int> linked = network_.neighbours(event.node);
-    if (!decoder.ok() || !member->view().connected || !(epoch < member->view().epoch)) return;
-    if (std::find(linked.begin(), linked.end(), node_of(kept.peer)) == linked.end()) return;
-    note(event.node, "replay", node_of(kept.peer),
-         [&] { return "type " + std::to_string(static_cast<int>(kept.type)); });
-    const std::string before = member->describe();
-    const bool valid = member->peer_frame(now_, kept.peer, kept.type, kept.body);
-    if (!valid || !member->outbox().empty() || member->describe() != before) {
-        fail("I5", name(event.node) + " did not just drop a frame of type " +
-                       std::to_string(static_cast<int>(kept.type)) + " of the old epoch " + epoch.text() +
-                       (valid ? "" : ": it calls it a violation"));
+    if (!alive(member) || !epoch_of(kept.type, kept.body, &epoch)) return;
+    const core::View& view = process(member).member()->view();
+    if (!view.connected || !(epoch < view.epoch)) return;
+    const bool dropped = event.node >= 0 ? replay_to_member(event.node, kept) : replay_to_coordinator(kept);
+    note(event.node, "replay", from, [&] { return "type " + std::to_string(static_cast<int>(kept.type)); });
+    if (!dropped) {
+        fail("I5", name(event.node) + " did not just drop a frame of type " + std::to_string(static_cast<int>(kept.type)) +
+                       " of the old epoch " + epoch.text() + " from " + name(from));
     }
+}
+
+bool World::replay_to_member(int node, const Kept& kept) {
+    core::Member* member = process(node).member();
+    const std::string before = member->describe();
+    bool valid = true;
+    if (kept.from == kCoordinatorNode) {
+        if (!coordinator_->is_current(node, kept.stream)) return true;
+        valid = member->coordinator_frame(now_, kept.type, kept.body);
+    } else {
+        const std::vector<int> linked = network_.neighbours(node);
+        if (std::find(linked.begin(), linked.end(), kept.from) == linked.end()) return true;
+        valid = member->peer_frame(now_, process(kept.from).id(), kept.type, kept.body);
+    }
+    return valid && member->outbox().empty() && member->describe() == before;
+}
+
+bool World::replay_to_coordinator(const Kept& kept) {
+    return !coordinator_->is_current(kept.from, kept.stream) || coordinator_->drops(kept.stream, kept.type, kept.body);
 }
 
 std::string World::describe() {

@@ -101,23 +101,27 @@ class World {
     void break_pair(int a, int b) { broken_.insert({std::min(a, b), std::max(a, b)}); }
 
     /// Frames kept to arrive once more (I5).
-    void keep_for_replay(int node, const MemberId& peer, wire::Type type, std::span<const uint8_t> body);
+    /// `from`: a node; `to`: the coordinator or a node. `stream`: of a frame to or from the coordinator.
+    void keep_for_replay(int to, int from, wire::Type type, std::span<const uint8_t> body, uint32_t stream = 0);
 
     std::string describe();
 
    private:
+    struct Kept {
+        int from = kNoNode;
+        uint32_t stream = 0;
+        wire::Type type = wire::Type::kHeartbeat;
+        std::vector<uint8_t> body;
+    };
+
     bool step();
     void dispatch(const Event& event);
     void replay(const Event& event);
+    bool replay_to_coordinator(const Kept& kept);
+    bool replay_to_member(int node, const Kept& kept);
     bool finished() const;
     bool stuck() const;
     void after(int node);
-
-    struct Kept {
-        MemberId peer;
-        wire::Type type;
-        std::vector<uint8_t> body;
-    };
 
     const Scenario scenario_;
     const RunOptions options_;

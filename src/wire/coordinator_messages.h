@@ -322,7 +322,7 @@ struct Frozen {
     template <class V>
     void visit(V& v) {
         v.item(id), v.item(installed), v(next_revision), v(wants_counter_reset), v.list(counters, kTagsMax);
-        v.list(tombstones, kOpsMax), v.list(records, kOpsMax);
+        v.list(tombstones, kOpsMax), v.list(records, kOpsMax + kTagsMax);
     }
 };
 

@@ -27,6 +27,7 @@ class Wheel(unittest.TestCase):
     def test_pip_install_gives_a_working_package(self):
         with tempfile.TemporaryDirectory(prefix="pccl-wheel-") as folder:
             environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+            environment.update(CC="cc", CXX="c++")
             # The build tools come from this interpreter's environment: the test asks no package index. With
             # the flags of the release preset the compiler cache serves most of the build.
             options = ["--no-build-isolation", "--no-deps", "--no-index", "--target", folder,

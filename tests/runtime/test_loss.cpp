@@ -19,7 +19,7 @@ namespace {
 /// A process that joins the run and then reduces without end.
 class Victim {
    public:
-    explicit Victim(const std::string& master) {
+    explicit Victim(const std::string& master, bool churns = false) {
         int fds[2];
         REQUIRE(::pipe(fds) == 0);
         ready_ = fds[0];
@@ -34,7 +34,8 @@ class Victim {
                                    static_cast<char>('0' + fds[1] / 10 % 10),
                                    static_cast<char>('0' + fds[1] % 10), '\0'};
             std::strncat(pipe, digits, sizeof pipe - std::strlen(pipe) - 1);
-            char* const environment[] = {variable, pipe, nullptr};
+            char churn_variable[] = "PCCL_TEST_CHURN=1";
+            char* const environment[] = {variable, pipe, churns ? churn_variable : nullptr, nullptr};
             char program[] = "test", name[] = "a member in a process of its own";
             char* const arguments[] = {program, name, nullptr};
             ::execve("/proc/self/exe", arguments, environment);
@@ -98,6 +99,48 @@ void admit_victim(Fleet& fleet, Victim& victim) {
     fleet.check();
 }
 
+/// What every member of a run with comings and goings does: admits who waits, reduces two large tensors in
+/// place at once, and checks every element against the number of contributors. Ends everywhere in the same
+/// round, once somebody asks.
+Status churn(Communicator& member, const std::function<bool()>& ask_to_stop,
+             const std::function<void()>& each_round) {
+    for (;;) {
+        bool pending = false;
+        Status status = member.peers_pending(&pending);
+        if (status.ok() && pending) status = member.update_topology();
+        if (!status.ok()) return status;
+        if (member.view().members.size() < 2) {
+            if (ask_to_stop()) return {};
+            continue;
+        }
+        std::vector<float> first(200'000, 1.0f), second(70'001, 2.0f), stop(1, ask_to_stop() ? 1.0f : 0.0f);
+        core::Ticket tickets[3] = {};
+        std::vector<float>* tensors[3] = {&first, &second, &stop};
+        for (uint64_t tag = 0; tag < 3 && status.ok(); ++tag) {
+            const auto call = reduce_call(*tensors[tag], *tensors[tag], DataType::kFloat, RedOp::kSum, tag);
+            status = member.all_reduce_async(call, &tickets[tag]);
+        }
+        if (status.code() == Code::TOO_FEW_PEERS && ask_to_stop()) return {};
+        bool alone = status.code() == Code::TOO_FEW_PEERS;
+        for (int tag = 0; tag < 3; ++tag) {
+            core::CallResult result;
+            if (tickets[tag] == 0) continue;
+            status = member.wait(tickets[tag], kNever, &result);
+            alone = alone || status.code() == Code::TOO_FEW_PEERS;
+            if (!status.ok() || tag == 2) continue;
+            const auto want = static_cast<float>(result.contributors.size() * static_cast<size_t>(tag + 1));
+            const auto& sums = *tensors[tag];
+            if (!std::all_of(sums.begin(), sums.end(), [&](float sum) { return sum == want; })) {
+                return {Code::INTERNAL_ERROR, "a sum differs from the number of contributors"};
+            }
+        }
+        if (alone) continue;  // the others died; somebody new may come
+        if (!status.ok()) return status;
+        each_round();
+        if (stop[0] > 0) return {};
+    }
+}
+
 }  // namespace
 
 TEST_CASE("a killed member is dropped and the operation is run again without it", "[runtime]") {
@@ -149,6 +192,32 @@ TEST_CASE("a member that is frozen is dropped after the liveness time", "[runtim
     in_parallel(2, [&](size_t i) { reduce_until(fleet, i, 2, 3, [](const Status&) { return false; }); });
     fleet.check();
     fleet.members.clear();
+}
+
+TEST_CASE("members come and are killed while the others reduce", "[runtime][slow]") {
+    Fleet fleet;
+    fleet.options.lanes = GENERATE(1u, 3u);
+    fleet.grow(2);
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < 2; ++i) {
+        threads.emplace_back([&, i] {
+            const auto nothing = [] {};
+            fleet.problems.expect(churn(
+                                      fleet.at(i), [&] { return stop.load(); }, nothing),
+                                  "churn");
+        });
+    }
+    for (int round = 0; round < 10; ++round) {
+        std::vector<std::unique_ptr<Victim>> victims;
+        for (int i = 0; i <= round % 3; ++i)
+            victims.push_back(std::make_unique<Victim>(fleet.options.master, true));
+        for (auto& victim : victims) CHECK(victim->await_first_reduction());
+        in_parallel(victims.size(), [&](size_t i) { victims[i]->kill(); });
+    }
+    stop = true;
+    for (auto& thread : threads) thread.join();
+    fleet.check();
 }
 
 TEST_CASE("members go on without the coordinator", "[runtime]") {
@@ -218,6 +287,14 @@ TEST_CASE("a member in a process of its own", "[.victim]") {
     options.log_level = LogLevel::kNone;
     Communicator member(options);
     REQUIRE(member.connect().ok());
+    if (std::getenv("PCCL_TEST_CHURN") != nullptr) {
+        const auto tell = [&, told = false]() mutable {
+            if (!std::exchange(told, true)) REQUIRE(::write(std::atoi(pipe), "x", 1) == 1);
+        };
+        churn(
+            member, [] { return false; }, tell);
+        return;
+    }
     std::vector<float> send(50'000, 1.0f), receive(send.size());
     for (bool first = true;; first = false) {
         core::CallResult result;
