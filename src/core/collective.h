@@ -92,6 +92,7 @@ class Collective {
     uint32_t segments() const { return segmentation_.segments(); }
     const plan::Segmentation& segmentation() const { return segmentation_; }
     const plan::Plan& plan() const { return plan_; }
+    bool any_final() const { return remaining_ < segments(); }
     /// Bit per segment, least significant first.
     std::vector<uint8_t> finals() const;
 

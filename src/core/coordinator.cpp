@@ -127,8 +127,9 @@ bool CoordinatorState::dispatch(TimeUs now, const MemberId& from, wire::Type typ
             return admitted && decoded<wire::Vote>(body, [&](auto& m) { return on_vote(now, from, m); });
         case wire::Type::kWithdraw:
             return decoded<wire::Withdraw>(body, [&](auto& m) {
-                auto& vote = members_[from].vote;
-                if (vote && vote->number == m.number) vote.reset();
+                // A boundary that has begun answers the vote; otherwise it is over here and now.
+                const auto& vote = members_[from].vote;
+                if (vote && vote->number == m.number && !boundary_) answer_vote(from, Code::SUCCESS, "");
                 return true;
             });
         case wire::Type::kSuspect:
@@ -221,6 +222,8 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
     pending.level = pending_level_;
     send(message.id, pending);
     push_expected(member.group);
+    // A vote that the member has given up meanwhile does not stand any more.
+    if (!boundary_ && member.vote && member.vote->number != message.vote_number) member.vote.reset();
     if (message.vote_number != 0 && member.stage == Stage::kAdmitted) {
         wire::Vote vote;
         vote.kind = message.vote;

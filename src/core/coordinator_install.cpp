@@ -56,6 +56,7 @@ void CoordinatorState::build_install(uint32_t group_id) {
         }
     }
     input.participant_gone = input.survivors.size() < group.members.size();
+    input.joined = newcomers;
 
     wire::Install message;
     message.term = term_;

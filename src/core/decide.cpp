@@ -116,7 +116,7 @@ void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wir
     } else if (cancel && !success) {
         out.verdict = wire::Verdict::kCancel;
         out.text = "a participant asked for it";
-    } else if (!input.participant_gone && same_attempt) {
+    } else if (!input.participant_gone && !input.joined && same_attempt) {
         out.verdict = wire::Verdict::kResume;
         fill_finals(entries, out);
     } else {

@@ -14,8 +14,10 @@ struct DecideInput {
     /// do not count.
     std::vector<std::pair<MemberId, const wire::Frozen*>> survivors;
     bool participant_gone = false;  ///< the old epoch had members that are not survivors
-    std::string gone;               ///< who and why, for the texts
-    bool redo = false;              ///< the group's policy is retry
+    bool joined =
+        false;         ///< the proposal has newcomers, who could not take part in an attempt of the old epoch
+    std::string gone;  ///< who and why, for the texts
+    bool redo = false;  ///< the group's policy is retry
     Mutations mutations;
 };
 

@@ -6,6 +6,12 @@
 
 namespace pccl::core {
 
+namespace {
+
+constexpr size_t kErrorsKeptMax = 64;
+
+}  // namespace
+
 /// Lets an operation move as far as it can. It may end in here: do not touch `op` afterwards.
 void MemberState::pump(TimeUs now, Op& op) {
     if (!op.called || (frozen_ && !config_.mutations.no_freeze)) return;
@@ -95,7 +101,8 @@ void MemberState::send_done(Op& op) {
 bool MemberState::round_passed(const Op& op) const {
     const auto& from = op.rounds[op.round].receive_from;
     if (from.empty()) return true;
-    if (op.round >= op.done.size()) return false;
+    // Later rounds can be heard of first, from others.
+    if (op.round >= op.done.size() || op.done[op.round].empty()) return false;
     const auto& done = op.done[op.round];
     const auto reported =
         static_cast<size_t>(std::count_if(from.begin(), from.end(), [&](plan::Rank r) { return done[r]; }));
@@ -143,11 +150,13 @@ void MemberState::end(TimeUs now, Op& op, const Status& status) {
     }
     view_.next_revision = next_revision_;
     TagState& tag = tags_[{op.key.kind, op.key.tag}];
-    tag.last = record_of(op);
-    tag.last->state = status.ok() ? wire::OpState::kSuccess : wire::OpState::kError;
-    tag.last->error = static_cast<uint8_t>(status.code());
-    tag.last->text = status.ok() ? std::string() : status.text();
-    tag.last->finals.clear();
+    // A later success tells that all earlier calls of the tag ended everywhere; a later error does not.
+    if (status.ok() || tag.last.size() >= kErrorsKeptMax) tag.last.clear();
+    wire::OpRecord& last = tag.last.emplace_back(record_of(op));
+    last.state = status.ok() ? wire::OpState::kSuccess : wire::OpState::kError;
+    last.error = static_cast<uint8_t>(status.code());
+    last.text = status.ok() ? std::string() : status.text();
+    last.finals.clear();
     const Ticket ticket = op.ticket;
     erase(op);
     complete(ticket, std::move(result));

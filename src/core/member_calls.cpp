@@ -87,7 +87,7 @@ Status MemberState::vote(TimeUs, wire::VoteKind kind, Ticket* ticket) {
     message.kind = kind;
     message.number = vote_->number;
     to_coordinator(message);
-    if (!ops_.empty()) end_soft_vote();
+    if (!ops_.empty()) withdraw_soft_vote();
     return {};
 }
 
@@ -114,10 +114,24 @@ Status MemberState::cancel_op(TimeUs, Op& op) {
     return {};
 }
 
+/// Tags that were called; names that are only known from others, or not forgotten yet, do not count.
+size_t MemberState::tags_in_use() const {
+    if (tags_.size() <= config_.tags_max) return tags_.size();
+    return static_cast<size_t>(
+        std::count_if(tags_.begin(), tags_.end(), [](const auto& entry) { return entry.second.calls > 0; }));
+}
+
 void MemberState::begin(TimeUs now, QueuedCall call) {
+    if (!fate_.ok()) {
+        CallResult result;
+        result.status = fate_;
+        return complete(call.ticket, std::move(result));
+    }
     fresh_ = false;
-    const bool full = call.kind == wire::OpKind::kReduce && tags_.size() > config_.tags_max &&
-                      tags_[{call.kind, call.reduce.tag}].calls == 0;
+    // What others have begun must start here too, whatever this member's own count of tags is.
+    const wire::OpKey first{call.kind, call.reduce.tag, 1};
+    const bool full = call.kind == wire::OpKind::kReduce && tags_in_use() > config_.tags_max &&
+                      tags_[{call.kind, call.reduce.tag}].calls == 0 && ops_.count(first) == 0;
     if (blocked() || (full && tags_.size() <= wire::kTagsMax / 2)) {
         queue_.push_back(std::move(call));
         if (full && !reset_requested_ && ops_.empty() && !frozen_) {

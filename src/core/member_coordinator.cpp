@@ -35,6 +35,8 @@ void MemberState::coordinator_up(TimeUs now) {
     for (const auto& [key, op] : ops_) {
         if (op->cancel) request_change(wire::ChangeReason::kCancel);
     }
+    if (reset_requested_) request_change(wire::ChangeReason::kTags);
+    if (vote_ && vote_->withdrawn) to_coordinator(wire::Withdraw{vote_->number});
     if (leaving_) to_coordinator(wire::Leave{fate_.text()});
 }
 
@@ -174,10 +176,12 @@ void MemberState::end_vote(const Status& status) {
 /// A newcomer that calls for an update first cannot know whether the others call for one too, or are past the
 /// update that admitted it and wait for it in an operation. Hearing of such an operation tells: then the
 /// update is over.
-void MemberState::end_soft_vote() {
+/// The coordinator answers, so that a boundary that has begun meanwhile is not taken for something else.
+void MemberState::withdraw_soft_vote() {
     if (!vote_ || !vote_->soft) return;
+    vote_->soft = false;
+    vote_->withdrawn = true;
     to_coordinator(wire::Withdraw{vote_->number});
-    end_vote({});
 }
 
 void MemberState::request_change(wire::ChangeReason reason) {

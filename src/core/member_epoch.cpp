@@ -109,7 +109,8 @@ wire::OpRecord MemberState::record_of(const Op& op) const {
     record.state = op.in_barrier ? wire::OpState::kComplete : wire::OpState::kIncomplete;
     if (op.run) {
         record.segments = op.run->segments();
-        if (!op.in_barrier) record.finals = op.run->finals();
+        const bool any = !op.in_barrier && op.run->any_final();
+        if (any) record.finals = op.run->finals();
     }
     return record;
 }
@@ -119,13 +120,24 @@ wire::Frozen MemberState::frozen_answer() {
     answer.id = promised_;
     answer.installed = epoch_;
     answer.next_revision = next_revision_;
-    answer.wants_counter_reset = tags_.size() > config_.tags_max;
+    answer.wants_counter_reset = tags_in_use() > config_.tags_max;
     for (const auto& [name, tag] : tags_) {
         const bool open = ops_.count({name.first, name.second, tag.calls}) != 0;
         answer.counters.push_back({name.first, name.second, tag.calls - (open && tag.calls > 0 ? 1 : 0)});
-        if (tag.last && !config_.mutations.forget_returned) answer.records.push_back(*tag.last);
+        if (config_.mutations.forget_returned) continue;
+        answer.records.insert(answer.records.end(), tag.last.begin(), tag.last.end());
     }
-    for (const auto& [key, status] : tombstones_) answer.tombstones.push_back(key);
+    for (const auto& [key, status] : tombstones_) {
+        answer.tombstones.push_back(key);
+        if (status.code() != Code::MISMATCH) continue;
+        // The member that saw the mismatch may be gone, and others not have heard of it.
+        wire::OpRecord record;
+        record.key = key;
+        record.state = wire::OpState::kError;
+        record.error = static_cast<uint8_t>(status.code());
+        record.text = status.text();
+        answer.records.push_back(std::move(record));
+    }
     for (const auto& [key, op] : ops_) {
         if (!op->called) continue;
         op->cancel_told = op->cancel;
@@ -264,7 +276,7 @@ void MemberState::decide_ops(TimeUs now, const wire::Install& message) {
     }
     for (const auto& [key, decision] : decisions) apply_unheard(*decision);
     // Every end so far is covered by this Install.
-    for (auto& [name, tag] : tags_) tag.last.reset();
+    for (auto& [name, tag] : tags_) tag.last.clear();
     if (message.reset_counters) {
         tombstones_.clear();
         for (auto& [name, tag] : tags_) tag.calls = 0;
@@ -279,9 +291,7 @@ const char* MemberState::phase_of(const Op& op) {
     if (op.in_barrier) return "in the commit barrier";
     if (op.shared) return op.shared->elected() ? "while fetching" : "in the election";
     if (!op.run) return "before the commit barrier";
-    const std::vector<uint8_t> finals = op.run->finals();
-    const bool gathering = std::any_of(finals.begin(), finals.end(), [](uint8_t bits) { return bits != 0; });
-    return gathering ? "in the all-gather phase" : "in the reduce-scatter phase";
+    return op.run->any_final() ? "in the all-gather phase" : "in the reduce-scatter phase";
 }
 
 /// A decision that ends the operation here.

@@ -101,7 +101,7 @@ Op* MemberState::find_op(const wire::OpKey& key, bool* violation) {
     auto op = std::make_unique<Op>();
     op->key = key;
     op->remote_called.assign(members_.size(), false);
-    end_soft_vote();
+    withdraw_soft_vote();
     return (ops_[key] = std::move(op)).get();
 }
 

@@ -201,7 +201,12 @@ void MemberState::tick_links(TimeUs now) {
             action.type = wire::Type::kHeartbeat;
             outbox_.push_back(std::move(action));
         }
-        if (now - link.heard > config_.timeouts.liveness && rank_of(id) && !proposal_ && !leaving_) {
+        const bool silent = now - link.heard > config_.timeouts.liveness;
+        if (!silent && !coordinator_up_ && !suspicions_.empty()) {
+            // It was only slow, and nobody has acted on the suspicion: it is taken back.
+            std::erase_if(suspicions_, [&](const wire::Suspect& s) { return s.peer == id && !s.closed; });
+        }
+        if (silent && rank_of(id) && !proposal_ && !leaving_) {
             suspect(now, id, false,
                     "nothing was heard for " + std::to_string((now - link.heard) / kMillisecond) + " ms");
         }
@@ -227,12 +232,20 @@ void MemberState::tick_coordinator(TimeUs now) {
         depart();
         return;
     }
-    if (coordinator_up_ || !admitted_ || !fate_.ok() || now - coordinator_lost_ <= config_.timeouts.recovery)
-        return;
-    if (vote_) end_vote({Code::UPDATE_TOPOLOGY_FAILED, "the coordinator cannot be reached"});
+    if (!admitted_ || !fate_.ok()) return;
     const bool cancels =
         std::any_of(ops_.begin(), ops_.end(), [](const auto& entry) { return entry.second->cancel; });
-    if (frozen_ || !suspicions_.empty() || cancels) {
+    const bool needed = frozen_ || !suspicions_.empty() || cancels;
+    if (!needed) change_needed_since_ = 0;
+    if (needed && change_needed_since_ == 0) change_needed_since_ = now;
+    if (coordinator_up_ || now - coordinator_lost_ <= config_.timeouts.recovery) return;
+    if (vote_) {
+        end_vote(vote_->withdrawn
+                     ? Status()
+                     : Status(Code::UPDATE_TOPOLOGY_FAILED, "the coordinator cannot be reached"));
+        if (!blocked()) run_queue(now);
+    }
+    if (needed && now - change_needed_since_ > config_.timeouts.recovery) {
         set_fate(now, {Code::EVICTED,
                        "a change of the epoch is needed and the coordinator cannot be reached; the outcome "
                        "of operations in flight is unknown"});

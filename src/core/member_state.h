@@ -72,9 +72,11 @@ struct Op {
 
 /// Calls of one (kind, tag).
 struct TagState {
-    uint64_t calls = 0;                  ///< sequence number of the last call
-    Ticket busy = 0;                     ///< not forgotten yet
-    std::optional<wire::OpRecord> last;  ///< the last end that no applied Install covers
+    uint64_t calls = 0;  ///< sequence number of the last call
+    Ticket busy = 0;     ///< not forgotten yet
+    /// Ends that no applied Install covers: the last one, and errors before it, since only a success implies
+    /// earlier ones.
+    std::vector<wire::OpRecord> last;
 };
 
 /// Credits towards and from one peer, in one epoch.
@@ -133,7 +135,8 @@ struct StandingVote {
     wire::VoteKind kind = wire::VoteKind::kUpdate;
     uint64_t number = 0;
     Ticket ticket = 0;
-    bool soft = false;  ///< ends as soon as another member is heard in an operation
+    bool soft = false;       ///< ends as soon as another member is heard in an operation
+    bool withdrawn = false;  ///< the coordinator was asked to answer it at once
 };
 
 class MemberState {
@@ -157,6 +160,7 @@ class MemberState {
     void begin_sync(TimeUs now, SyncCall call, Ticket ticket);
     Op* begin_op(TimeUs now, wire::OpKind kind, uint64_t tag, Ticket ticket,
                  const wire::Descriptor& descriptor);
+    size_t tags_in_use() const;
     bool reported_already(uint64_t tag) const;
     bool tag_free(wire::OpKind kind, uint64_t tag) const;
     wire::Descriptor describe_reduce(const ReduceCall& call) const;
@@ -240,7 +244,7 @@ class MemberState {
     bool on_prepare(TimeUs now, const wire::Prepare& message);
     bool on_vote_answer(TimeUs now, const wire::VoteAnswer& message);
     void end_vote(const Status& status);
-    void end_soft_vote();
+    void withdraw_soft_vote();
     void fail_calls(TimeUs now, const Status& status);
     void set_fate(TimeUs now, const Status& status);
     void evict_self(TimeUs now, const Status& status);
@@ -318,6 +322,7 @@ class MemberState {
     TimeUs coordinator_heard_ = 0;
     TimeUs coordinator_sent_ = 0;
     TimeUs coordinator_lost_ = 0;
+    TimeUs change_needed_since_ = 0;  ///< 0: the epoch need not change
     bool peers_wait_ = false;
     std::optional<StandingVote> vote_;
     uint64_t votes_ = 0;

@@ -31,10 +31,7 @@ uint64_t SharedState::Range::chunks_all() const {
 }
 
 SharedState::SharedState(SyncCall call, uint64_t next_revision, bool first_sync, bool adopt_highest)
-    : call_(std::move(call)),
-      first_sync_(first_sync),
-      adopt_highest_(adopt_highest),
-      received_(call_.tensors.size(), false) {
+    : call_(std::move(call)), first_sync_(first_sync), received_(call_.tensors.size(), false) {
     std::string keys;
     std::vector<uint8_t> compared;
     own_table_.resize(call_.tensors.size() * kHashBytes);
@@ -51,6 +48,7 @@ SharedState::SharedState(SyncCall call, uint64_t next_revision, bool first_sync,
     offer_.revision = call_.revision;
     offer_.next_revision = next_revision;
     offer_.strategy = static_cast<uint8_t>(call_.strategy);
+    offer_.adopt_highest = adopt_highest;
     offer_.tainted = call_.tainted;
     offer_.keys = hash_of(keys.data(), keys.size());
     offer_.content = hash_of(compared.data(), compared.size());
@@ -85,7 +83,9 @@ bool SharedState::offered(Rank from, const wire::Offer& offer) {
 void SharedState::hold_election() {
     std::vector<wire::Offer> offers;
     for (const auto& offer : offers_) offers.push_back(*offer);
-    election_ = elect(offers, adopt_highest_);
+    const bool adopt =
+        std::all_of(offers.begin(), offers.end(), [](const wire::Offer& o) { return o.adopt_highest; });
+    election_ = elect(offers, adopt);
     if (complete_ || !election_->failure.empty() || election_->roles[rank_] == Election::Role::kEvicted)
         return;
     const bool differs = offer_.tainted || offer_.content != offers_[election_->holders.front()]->content;

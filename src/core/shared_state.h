@@ -98,7 +98,6 @@ class SharedState {
     SyncCall call_;
     wire::Offer offer_;
     bool first_sync_;
-    bool adopt_highest_;
     std::vector<uint8_t> own_table_, table_;  ///< 16 bytes per tensor
 
     plan::Topology topology_;

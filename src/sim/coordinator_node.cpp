@@ -207,7 +207,8 @@ bool CoordinatorNode::is_current(int node, uint32_t stream) {
 
 bool CoordinatorNode::drops(uint32_t stream, wire::Type type, std::span<const uint8_t> body) {
     const std::string before = core_->describe();
-    return core_->frame(world_.now(), stream + 1, type, body) && core_->outbox().empty() && core_->describe() == before;
+    return core_->frame(world_.now(), stream + 1, type, body) && core_->outbox().empty() &&
+           core_->describe() == before;
 }
 
 void CoordinatorNode::after_event() {

@@ -51,7 +51,8 @@ class CoordinatorNode {
     /// A fault: the connection of `node` is lost. False when there is none.
     bool sever(int node);
 
-    /// I5: whether `stream` is still the connection of `node`, and whether an old frame on it changes nothing.
+    /// I5: whether `stream` is still the connection of `node`, and whether an old frame on it changes
+    /// nothing.
     bool is_current(int node, uint32_t stream);
     bool drops(uint32_t stream, wire::Type type, std::span<const uint8_t> body);
 

@@ -97,7 +97,8 @@ void History::agree(const CallName& name, const Call& call, const Survived& surv
             const bool a_won = a->second.code == Code::SUCCESS, b_won = b->second.code == Code::SUCCESS;
             const bool a_lives = survived(a->first, b->second.at), b_lives = survived(b->first, a->second.at);
             // Two successes were compared when they were told, but for a query's.
-            const bool binds = a_won && b_won ? query && a_lives && b_lives : (a_won || a_lives) && (b_won || b_lives);
+            const bool binds =
+                a_won && b_won ? query && a_lives && b_lives : (a_won || a_lives) && (b_won || b_lives);
             if (binds) compare(name, a->first, a->second, b->first, b->second);
         }
     }

@@ -18,7 +18,7 @@ void draw_network(Scenario& s, Random& random) {
     s.late_copy = random.chance(0.5) ? 0.5 : 0.1;
     s.refused_is_silent = random.chance(0.2) ? 0.5 : 0.0;
     s.persist_max = random.pick(std::vector<TimeUs>{10, 1000, 30000});
-    s.replay = random.chance(0.3) ? 0.02 : 0.0;
+    s.replay = random.chance(0.3) ? 0.1 : 0.0;
 }
 
 void draw_timeouts(Scenario& s, Random& random) {

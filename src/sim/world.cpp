@@ -29,10 +29,8 @@ bool epoch_of(wire::Type type, std::span<const uint8_t> body, wire::EpochId* out
         case Type::kSuspect:
         case Type::kRequestChange:
         case Type::kFrozen:
-        case Type::kLinked:
-            break;
-        default:
-            return false;
+        case Type::kLinked: break;
+        default: return false;
     }
     decoder.item(*out);
     return decoder.ok();
@@ -225,7 +223,8 @@ void World::pause(int node, TimeUs until) {
 
 // ---- I5 ------------------------------------------------------------------------------------------
 
-void World::keep_for_replay(int to, int from, wire::Type type, std::span<const uint8_t> body, uint32_t stream) {
+void World::keep_for_replay(int to, int from, wire::Type type, std::span<const uint8_t> body,
+                            uint32_t stream) {
     if (scenario_.replay <= 0 || now_ >= scenario_.faults_end || type == wire::Type::kHeartbeat) return;
     if (!random_.chance(scenario_.replay)) return;
     wire::EpochId epoch;
@@ -246,8 +245,9 @@ void World::replay(const Event& event) {
     const bool dropped = event.node >= 0 ? replay_to_member(event.node, kept) : replay_to_coordinator(kept);
     note(event.node, "replay", from, [&] { return "type " + std::to_string(static_cast<int>(kept.type)); });
     if (!dropped) {
-        fail("I5", name(event.node) + " did not just drop a frame of type " + std::to_string(static_cast<int>(kept.type)) +
-                       " of the old epoch " + epoch.text() + " from " + name(from));
+        fail("I5", name(event.node) + " did not just drop a frame of type " +
+                       std::to_string(static_cast<int>(kept.type)) + " of the old epoch " + epoch.text() +
+                       " from " + name(from));
     }
 }
 
@@ -267,7 +267,8 @@ bool World::replay_to_member(int node, const Kept& kept) {
 }
 
 bool World::replay_to_coordinator(const Kept& kept) {
-    return !coordinator_->is_current(kept.from, kept.stream) || coordinator_->drops(kept.stream, kept.type, kept.body);
+    return !coordinator_->is_current(kept.from, kept.stream) ||
+           coordinator_->drops(kept.stream, kept.type, kept.body);
 }
 
 std::string World::describe() {

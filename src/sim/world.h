@@ -102,7 +102,8 @@ class World {
 
     /// Frames kept to arrive once more (I5).
     /// `from`: a node; `to`: the coordinator or a node. `stream`: of a frame to or from the coordinator.
-    void keep_for_replay(int to, int from, wire::Type type, std::span<const uint8_t> body, uint32_t stream = 0);
+    void keep_for_replay(int to, int from, wire::Type type, std::span<const uint8_t> body,
+                         uint32_t stream = 0);
 
     std::string describe();
 

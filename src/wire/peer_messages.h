@@ -150,13 +150,14 @@ struct Offer {
     uint64_t revision = 0;
     uint64_t next_revision = 0;  ///< what this member believes the group expects
     uint8_t strategy = 0;
-    bool tainted = false;  ///< content is undefined after an interrupted fetch: does not stand
-    Hash keys;             ///< over names, types and sizes in order
-    Hash content;          ///< over the hashes of the compared tensors in order
+    bool adopt_highest = true;  ///< whether this member would adopt a lower revision; all must
+    bool tainted = false;       ///< content is undefined after an interrupted fetch: does not stand
+    Hash keys;                  ///< over names, types and sizes in order
+    Hash content;               ///< over the hashes of the compared tensors in order
     template <class V>
     void visit(V& v) {
-        v.item(epoch), v.item(key), v(revision), v(next_revision), v(strategy), v(tainted), v.item(keys),
-            v.item(content);
+        v.item(epoch), v.item(key), v(revision), v(next_revision), v(strategy), v(adopt_highest), v(tainted),
+            v.item(keys), v.item(content);
     }
 };
 

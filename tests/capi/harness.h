@@ -11,11 +11,13 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "pccl/pccl.h"
@@ -38,9 +40,19 @@ class Problems {
         return out;
     }
 
+    /// Takes over a communicator that is still good, until all threads have ended.
+    void keep(pcclComm_t* comm) {
+        const std::lock_guard lock(mutex_);
+        kept_.push_back(comm);
+    }
+    void release() {
+        for (pcclComm_t* comm : std::exchange(kept_, {})) pcclDestroyCommunicator(comm);
+    }
+
    private:
     mutable std::mutex mutex_;
     std::vector<std::string> texts_;
+    std::vector<pcclComm_t*> kept_;
 };
 
 /// Something that one thread waits for and another says; it gives up waiting when the other has failed.
@@ -112,7 +124,9 @@ inline pcclCommConfig_t quick_config(const char* master) {
     return config;
 }
 
-/// A communicator that is destroyed with its owner, and calls on it that note what went wrong.
+/// A communicator, and calls on it that note what went wrong. Its membership ends when all threads have
+/// ended, so that nobody sees another leave who is done earlier; at once after a problem, so that the others
+/// do not wait for it.
 class Peer {
    public:
     Peer(Problems& problems, const std::string& master, int on_failure = pcclOnFailureReport,
@@ -125,8 +139,10 @@ class Peer {
         ok(pcclCreateCommunicatorEx(&config, &comm_), "create");
     }
     ~Peer() {
-        if (comm_ != nullptr) pcclDestroyCommunicator(comm_);
+        if (comm_ != nullptr && std::uncaught_exceptions() == 0) problems_.keep(comm_);
+        if (comm_ != nullptr && std::uncaught_exceptions() > 0) pcclDestroyCommunicator(comm_);
     }
+    void destroy() { ok(pcclDestroyCommunicator(std::exchange(comm_, nullptr)), "destroy"); }
     Peer(const Peer&) = delete;
     Peer& operator=(const Peer&) = delete;
 
@@ -180,6 +196,7 @@ inline void on_threads(int count, Problems& problems, const std::function<void(i
         });
     }
     for (std::thread& thread : threads) thread.join();
+    problems.release();
     const std::string all = problems.all();
     INFO(all);
     REQUIRE(all.empty());

@@ -134,14 +134,21 @@ TEST_CASE("a call that ends twice is found") {
     CHECK(checker.found == std::vector<std::string>{"I3"});
 }
 
-TEST_CASE("answers of a query must be equal") {
+TEST_CASE("answers of a query must be equal at all survivors") {
     Checker checker;
     CallName query{0, 1, 1, wire::OpKind::kPendingQuery, 0};
     Ending yes, no;
     yes.pending = true;
     checker.history.ended(query, 0, yes, false);
     checker.history.ended(query, 1, no, false);
-    CHECK(checker.found == std::vector<std::string>{"I1"});
+    SECTION("both live on") {
+        checker.finish();
+        CHECK(checker.found == std::vector<std::string>{"I1"});
+    }
+    SECTION("one died") {
+        checker.finish({1});
+        CHECK(checker.found.empty());
+    }
 }
 
 TEST_CASE("shared content that nobody offered is found, and so is a second content") {

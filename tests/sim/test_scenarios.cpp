@@ -180,6 +180,26 @@ TEST_CASE("a member that is only slow to be heard is not lost, or learns that it
     });
 }
 
+TEST_CASE("a member is cut off from everybody, in one direction or both") {
+    const Statistics s = run_variants(40, 4, [](Scenario& scenario, uint32_t v) {
+        Fault fault = fault_at(Kind::kIsolate, When::kPartialLanded, Type::kData, v);
+        fault.duration = (50 + 20 * v) * kMillisecond;
+        scenario.faults.push_back(fault);
+    });
+    CHECK(s.faults > 20);
+}
+
+TEST_CASE("old frames that arrive once more change nothing") {
+    run_variants(40, 4, [](Scenario& scenario, uint32_t v) {
+        scenario.replay = 0.2;
+        scenario.update = 0.3;
+        scenario.think_max = 20 * kMillisecond;
+        scenario.steps = 8;
+        scenario.faults.push_back(
+            fault_at(v % 2 == 0 ? Kind::kSever : Kind::kCrash, When::kPartialLanded, Type::kData, v));
+    });
+}
+
 TEST_CASE("a member is stopped for a while") {
     run_variants(40, 4, [](Scenario& scenario, uint32_t v) {
         Fault fault = fault_at(Kind::kPause, v % 2 == 0 ? When::kPartialLanded : When::kFrameTo,
@@ -269,4 +289,29 @@ TEST_CASE("two groups, and a death in one of them") {
         scenario.think_max = 2 * kMillisecond;
         scenario.faults.push_back(fault_at(Kind::kCrash, When::kPartialLanded, Type::kData, 2 * v));
     });
+}
+
+// Breaches that a random run shows only now and then, in scenarios made for them.
+TEST_CASE("a decision without the flags of the barrier is noticed") {
+    uint64_t found = 0;
+    for (uint64_t v = 0; v < 600 && found == 0; ++v) {
+        Scenario scenario = plain_scenario(2000 + v, 4);
+        scenario.query = 1.0;
+        scenario.reduces_max = 0;
+        scenario.steps = 12;
+        scenario.think_max = 3 * kMillisecond;
+        // Newcomers make the answer change at any moment, and a death leaves the query to a decision.
+        for (uint64_t i = 1; i <= 3; ++i)
+            scenario.spawns.push_back({static_cast<TimeUs>((8 * i + v % 7) * kMillisecond), 0});
+        for (uint32_t i = 0; i < 3; ++i) {
+            scenario.faults.push_back(
+                fault_at(Kind::kCrash, When::kFrameTo, Type::kDone, 12 * i + static_cast<uint32_t>(v % 24)));
+        }
+        RunOptions options;
+        options.mutations.flags_left_out = true;
+        found += run_scenario(scenario, options).ok() ? 0 : 1;
+        INFO("variant " << v);
+        CHECK(run_scenario(scenario, {}).ok());
+    }
+    CHECK(found > 0);
 }
