@@ -29,6 +29,10 @@ inline constexpr int kLivenessMs = 2000;
 
 class Problems {
    public:
+    Problems() = default;
+    ~Problems() { release(); }
+    Problems(const Problems&) = delete;
+    Problems& operator=(const Problems&) = delete;
     void add(const std::string& text) {
         const std::lock_guard lock(mutex_);
         if (texts_.size() < 20) texts_.push_back(text);

@@ -1,6 +1,7 @@
 // Losses: a member's process is killed, the coordinator ends and comes back. A member that is to be killed is
 // this program itself, started again with the hidden test case at the end.
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,7 +38,9 @@ class Victim {
             char churn_variable[] = "PCCL_TEST_CHURN=1";
             char* const environment[] = {variable, pipe, churns ? churn_variable : nullptr, nullptr};
             char program[] = "test", name[] = "a member in a process of its own";
-            char* const arguments[] = {program, name, nullptr};
+            char option[] = "--out", nowhere[] = "/dev/null";
+            char* const arguments[] = {program, name, option, nowhere, nullptr};
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody else would end it if this program is killed
             ::execve("/proc/self/exe", arguments, environment);
             ::_exit(127);
         }
@@ -195,7 +198,7 @@ TEST_CASE("members come and are killed while the others reduce", "[runtime][slow
         threads.emplace_back([&, i] {
             const auto nothing = [] {};
             fleet.problems.expect(churn(
-                                      fleet.at(i), [&] { return stop.load(); }, nothing),
+                                      fleet.at(i), false, [&] { return stop.load(); }, nothing),
                                   "churn");
         });
     }
