@@ -292,8 +292,8 @@ PCCL_EXPORT pcclResult_t pcclArePeersPending(const pcclComm_t* communicator, boo
 #define pcclAreNewPeersPending pcclArePeersPending
 
 /*
- * Collective over all members of all groups: measures what has not been measured and adopts a better
- * topology. A world of one: pcclInvalidUsage. Failure: pcclTopologyOptimizationFailed.
+ * Collective over all members of all groups: a vote to optimise the topology. Nothing is measured yet in this
+ * version, so all members keep the current plan and the log says so (level INFO). A world of one: pcclInvalidUsage. Failure: pcclTopologyOptimizationFailed.
  */
 PCCL_EXPORT pcclResult_t pcclOptimizeTopology(const pcclComm_t* communicator);
 
@@ -541,7 +541,7 @@ typedef struct pcclMasterConfig_t {
 
     int liveness_timeout_ms; /* silence after which a member is suspected; 5000 */
     int freeze_timeout_ms;   /* an epoch change that does not complete is proposed anew; 2 x liveness */
-    int recovery_timeout_ms; /* how long a restarted coordinator waits for members; 2 x liveness */
+    int recovery_timeout_ms; /* how long a member without a connection is waited for; 2 x liveness */
 } pcclMasterConfig_t;
 
 /* clang-format off */

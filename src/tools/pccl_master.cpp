@@ -138,7 +138,7 @@ int main(int argc, char** argv) {
         ->type_name("HOST:PORT")
         ->allow_extra_args(false);
     app.add_option("--state", options.state,
-                   "directory of the durable record with which a restart continues the run, or none; "
+                   "directory of the small durable record of the run, or none; "
                    "default $XDG_STATE_HOME/pccl/PORT or ~/.local/state/pccl/PORT")
         ->type_name("DIR|none");
     app.add_option("--log-level", options.log_level,
