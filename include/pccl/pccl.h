@@ -293,7 +293,8 @@ PCCL_EXPORT pcclResult_t pcclArePeersPending(const pcclComm_t* communicator, boo
 
 /*
  * Collective over all members of all groups: a vote to optimise the topology. Nothing is measured yet in this
- * version, so all members keep the current plan and the log says so (level INFO). A world of one: pcclInvalidUsage. Failure: pcclTopologyOptimizationFailed.
+ * version, so all members keep the current plan and the log says so (level INFO). A world of one:
+ * pcclInvalidUsage. Failure: pcclTopologyOptimizationFailed.
  */
 PCCL_EXPORT pcclResult_t pcclOptimizeTopology(const pcclComm_t* communicator);
 
