@@ -88,8 +88,10 @@ bool CoordinatorState::frame(TimeUs now, uint64_t connection, wire::Type type,
     if (at == connections_.end()) return false;
     at->second.heard = now;
     if (at->second.member) {
-        if (members_.count(*at->second.member) == 0) return false;
-        return dispatch(now, *at->second.member, type, body);
+        const MemberId from =
+            *at->second.member;  // A copy: the connection may be gone before the frame is dealt with.
+        if (members_.count(from) == 0) return false;
+        return dispatch(now, from, type, body);
     }
     wire::Register message;
     if (type != wire::Type::kRegister) {

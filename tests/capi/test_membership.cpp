@@ -121,21 +121,26 @@ TEST_CASE("membership: a peer that waits is seen by all at the same call, and ad
 TEST_CASE("membership: who leaves is not missed, and may come again") {
     Master master;
     Problems problems;
+    Event left, seen;
     on_threads(3, problems, [&](int i) {
         Peer peer(problems, master.address());
         peer.join(3);
         gate(peer, 1);
         if (i == 0) {
             peer.ok(pcclLeave(peer.comm()), "leave");
+            left.set();
             int value = 0;
             peer.same(pcclGetAttribute(peer.comm(), PCCL_ATTRIBUTE_GLOBAL_WORLD_SIZE, &value),
                       pcclInvalidUsage, "left");
             peer.same(pcclLeave(peer.comm()), pcclInvalidUsage, "leave twice");
+            seen.wait();
             peer.ok(pcclConnect(peer.comm()), "come again");
         } else {
-            // First down to two, then up to three again.
-            while (peer.group_size() > 2) peer.ok(pcclUpdateTopology(peer.comm()), "update");
+            left.wait();
+            peer.ok(pcclUpdateTopology(peer.comm()), "update");
+            peer.expect(peer.group_size() == 2 && peer.world_size() == 2, "two are left");
             gate(peer, 2);
+            seen.set();
             peer.grow(3);
         }
         gate(peer, 3);
