@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -82,7 +83,7 @@ Finished run_program(const std::string& name, const std::vector<std::string>& ar
 }
 
 TemporaryFile::TemporaryFile() {
-    std::string folder = "/tmp/pccl-test-XXXXXX";
+    std::string folder = (std::filesystem::temp_directory_path() / "pccl-test-XXXXXX").string();
     if (mkdtemp(folder.data()) != nullptr) {
         folder_ = folder;
         path_ = folder + "/out.json";
