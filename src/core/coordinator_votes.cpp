@@ -245,6 +245,8 @@ bool CoordinatorState::on_leave(TimeUs now, const MemberId& from, const wire::Le
     }
     if (member.stage == Stage::kLeaving) return true;
     log(LogLevel::kInfo, who(from) + " leaves: " + message.reason);
+    // Tells the leaver that its wish is known, however long the others take.
+    send_raw(member.connection, wire::Type::kHeartbeat, {});
     member.stage = Stage::kLeaving;
     member.vote.reset();
     GroupInfo& group = groups_[member.group];

@@ -164,6 +164,8 @@ class Member {
     Status leave(TimeUs now, Ticket* ticket);
     /// Ends everything locally with `status`: the process is going away or the driver failed.
     void abandon(TimeUs now, const Status& status);
+    /// When the coordinator last said something.
+    TimeUs coordinator_heard() const;
 
     /// The result of an ended call, or null while it is going on or for an unknown ticket.
     const CallResult* result(Ticket ticket) const;

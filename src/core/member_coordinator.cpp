@@ -46,7 +46,7 @@ void MemberState::coordinator_down(TimeUs now, const std::string& why) {
     if (join_ticket_ != 0) {
         CallResult result;
         result.status = {Code::MASTER_CONNECTION_FAILED,
-                         "the coordinator's connection was lost before this peer was admitted: " + why};
+                         "the connection was lost before this peer was admitted: " + why};
         complete(join_ticket_, std::move(result));
         join_ticket_ = 0;
         depart();

@@ -11,8 +11,9 @@ namespace pccl::runtime {
 
 namespace {
 
-constexpr TimeUs kSpin = 100;
-constexpr int kSleepMsMax = 1000;  // a driver looks at its time limit at least so often
+constexpr TimeUs kSleepMax = 1 * kSecond;  // a waiting thread looks around at least so often
+constexpr const char* kInterruptedText =
+    "the program interrupted a call, so the communicator has left the run";
 constexpr TimeUs kLingerWait = 1 * kSecond;
 constexpr TimeUs kLeaveStep = 900 * kMillisecond;
 
@@ -82,18 +83,48 @@ Status Session::connect() {
         }
     }
     loop_.post([self = shared_from_this()] { self->contained([&] { self->start_on_loop(); }); });
+    posted_ = true;
     core::Ticket ticket = 0;
-    {
-        Turn turn(*this);
-        ++sleepers_;
-        changed_.wait(turn.lock, [&] { return join_ticket_ != 0 || !join_status_.ok() || broken_; });
-        --sleepers_;
-        if (!join_status_.ok()) return join_status_;
-        if (join_ticket_ == 0) return broken_status();
-        ticket = join_ticket_;
-    }
+    if (Status status = await_registration(&ticket); !status) return status;
     core::CallResult result;
     return wait(ticket, false, kNever, &result);
+}
+
+/// Waits until the coordinator's connection stands and the member asks to be admitted.
+Status Session::await_registration(core::Ticket* ticket) {
+    Turn turn(*this);
+    InterruptPoll interrupt(now());
+    while (join_ticket_ == 0 && join_status_.ok() && !broken_) {
+        ++sleepers_;
+        changed_.wait_for(turn.lock, std::chrono::microseconds(interrupt.sleep(now(), kSecond)));
+        --sleepers_;
+        if (interrupt.due(now()) && interrupted(turn.lock, interrupt))
+            join_status_ = {Code::CANCELLED, kInterruptedText};
+    }
+    *ticket = join_ticket_;
+    if (!join_status_.ok()) return join_status_;
+    return join_ticket_ == 0 ? broken_status() : Status();
+}
+
+/// Asks the program, without the lock.
+bool Session::interrupted(std::unique_lock<std::mutex>& lock, InterruptPoll& poll) {
+    finish(lock);
+    const bool wanted = poll.ask(now());
+    lock.lock();
+    return wanted;
+}
+
+void Session::stop_joining() {
+    contained([&] {
+        Turn turn(*this);
+        const Status status(Code::MASTER_CONNECTION_FAILED, "the communicator was closed while it connected");
+        if (member_ == nullptr) {
+            join_status_ = status;
+            changed_.notify_all();
+        } else if (!member_->admitted()) {
+            member_->abandon(now(), status);
+        }
+    });
 }
 
 Status Session::call(const Call& call, bool listed, core::Ticket* ticket) {
@@ -119,6 +150,7 @@ Status Session::await_result(core::Ticket ticket, bool listed, TimeUs timeout, c
     const TimeUs started = now();
     const TimeUs until = timeout >= kNever - started ? kNever : started + timeout;
     Turn turn(*this);
+    InterruptPoll interrupt(started);
     for (;;) {
         if (broken_) return broken_status();
         // Another thread may fetch it while this one waits.
@@ -131,18 +163,24 @@ Status Session::await_result(core::Ticket ticket, bool listed, TimeUs timeout, c
             listed_.erase(ticket);
             return result->status;
         }
-        if (now() >= until) return {Code::TIMEOUT, "the wait timed out; the operation goes on"};
+        const TimeUs at = now();
+        if (at >= until) return {Code::TIMEOUT, "the wait timed out; the operation goes on"};
+        if (interrupt.due(at)) {
+            if (!interrupted(turn.lock, interrupt)) continue;
+            if (listed) return {Code::CANCELLED, "the program interrupted the wait; the operation goes on"};
+            // The buffers of the call must be in nobody's hands when it returns.
+            if (!broken_) member_->abandon(now(), {Code::CANCELLED, kInterruptedText});
+            continue;
+        }
+        const TimeUs left =
+            interrupt.sleep(at, until == kNever ? kSleepMax : std::min(until - at, kSleepMax));
         if (!driven_) {
-            drive(turn.lock, ticket, until);
+            drive(turn.lock, ticket, at + left);
             continue;
         }
         settle();
         ++sleepers_;
-        if (until == kNever) {
-            changed_.wait(turn.lock);
-        } else {
-            changed_.wait_for(turn.lock, std::chrono::microseconds(std::max<TimeUs>(until - now(), 0)));
-        }
+        changed_.wait_for(turn.lock, std::chrono::microseconds(left));
         --sleepers_;
     }
 }
@@ -157,8 +195,7 @@ void Session::drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, Tim
     for (TimeUs at = now(); !broken_ && member_->result(ticket) == nullptr && at < until; at = now()) {
         int sleep_ms = 0;
         if (at >= spin_until) {
-            const TimeUs left_ms = until == kNever ? kSleepMsMax : (until - at) / kMillisecond + 1;
-            sleep_ms = static_cast<int>(std::min<TimeUs>(left_ms, kSleepMsMax));
+            sleep_ms = static_cast<int>((until - at) / kMillisecond + 1);
         }
         finish(lock);
         poller_.wait(sleep_ms, &ready);
@@ -325,14 +362,15 @@ std::string Session::describe() const {
 
 void Session::leave() {
     core::Ticket ticket = 0;
+    const TimeUs asked = now();
     const auto ask = [](core::Member& member, TimeUs at, core::Ticket* out) { return member.leave(at, out); };
     if (call(ask, false, &ticket).ok()) {
         const TimeUs until = now() + timeouts_.freeze + timeouts_.recovery;
         core::CallResult result;
         while (wait(ticket, false, kLeaveStep, &result).code() == Code::TIMEOUT) {
             Turn turn(*this);
-            // With the coordinator gone nobody will answer.
-            if (coordinator_up_ && now() < until) continue;
+            // A coordinator that is there acknowledges at once, though others may hold up the end of it.
+            if (coordinator_up_ && member_->coordinator_heard() > asked && now() < until) continue;
             member_->abandon(now(), {Code::INVALID_USAGE, "the communicator has left the run"});
             break;
         }
@@ -344,13 +382,11 @@ void Session::leave() {
         if (links_ != nullptr) links_->shut_down();
     }
     await_lingering();
-    bool on_loop = false;
     {
         Turn turn(*this);
         ended_ = true;
-        on_loop = on_loop_;
     }
-    if (on_loop) loop_.post([self = shared_from_this()] { self->stop_on_loop(); });
+    if (posted_) loop_.post([self = shared_from_this()] { self->stop_on_loop(); });
 }
 
 /// Gives the last frames time to be read by the others before the sockets are closed.

@@ -28,6 +28,7 @@
 #include "base/contain.h"
 #include "core/member.h"
 #include "runtime/communicator.h"
+#include "runtime/interrupt.h"
 #include "runtime/link_table.h"
 #include "runtime/loop_thread.h"
 #include "runtime/os_random.h"
@@ -43,6 +44,8 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
 
     /// Blocks until the run admits this peer, or it failed. Called once.
     Status connect();
+    /// Ends connect() with an error, from another thread.
+    void stop_joining();
     /// Leaves the run, unless that happened, and closes everything. Called once, also after a failed
     /// connect(); blocks for a bounded time.
     void leave();
@@ -80,6 +83,8 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     // session.cpp
     void finish(std::unique_lock<std::mutex>& lock);
     void settle();
+    Status await_registration(core::Ticket* ticket);
+    bool interrupted(std::unique_lock<std::mutex>& lock, InterruptPoll& poll);
     Status await_result(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result);
     void drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, TimeUs until);
     void stop_driving();
@@ -171,6 +176,7 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     std::thread::id driver_;
     bool lease_used_ = false;     // since the last tick
     bool lease_ticking_ = false;  // the loop looks every kLeaseMs whether it is still used
+    bool posted_ = false;  // the loop has been given start_on_loop(); of the thread that connects and leaves
     bool leaving_ = false;
     bool ended_ = false;
 
@@ -185,6 +191,7 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     // The coordinator. Connections are numbered, and what concerns an older one is ignored.
     uint64_t connection_ = 0;
     bool coordinator_up_ = false;
+    bool coordinator_spoke_ = false;  // anything valid, on any connection
     TimeUs reconnect_at_ = kNever;
     TimeUs pause_ = 0;
 

@@ -14,7 +14,6 @@ constexpr TimeUs kPauseFirst = 20 * kMillisecond;
 }  // namespace
 
 void Session::start_on_loop() {
-    self_ = shared_from_this();
     for (uv_timer_t* timer : {&timer_, &lease_timer_}) {
         uv_timer_init(loop_.loop(), timer);
         timer->data = this;
@@ -22,6 +21,7 @@ void Session::start_on_loop() {
     const int rc = uv_poll_init(loop_.loop(), &poll_, poller_.outer_fd());
     poll_.data = this;
     handles_open_ = rc == 0 ? 3 : 2;
+    self_ = shared_from_this();
     {
         Turn turn(*this);
         on_loop_ = true;
@@ -41,6 +41,7 @@ void Session::start_on_loop() {
 }
 
 void Session::stop_on_loop() {
+    if (handles_open_ == 0) return;  // it could not begin
     control_.reset();
     resolutions_.clear();
     const auto closed = [](uv_handle_t* handle) {
@@ -172,7 +173,9 @@ bool Session::control_frame(uint64_t connection, wire::Type type, std::span<cons
     if (ended_ || connection != connection_) return true;
     pause_ = kPauseFirst;
     note_run(type, body);
-    return member_->coordinator_frame(now(), type, body);
+    const bool valid = member_->coordinator_frame(now(), type, body);
+    coordinator_spoke_ |= valid;
+    return valid;
 }
 
 void Session::control_closed(uint64_t connection, const std::string& why) {
@@ -186,7 +189,12 @@ void Session::control_closed(uint64_t connection, const std::string& why) {
     }
     const bool was_up = std::exchange(coordinator_up_, false);
     control_queue_.clear();
-    if (was_up) member_->coordinator_down(now(), why);
+    const std::string address = "the coordinator at " + options_.master;
+    if (was_up) {
+        member_->coordinator_down(now(), coordinator_spoke_ ? address + ": " + why
+                                                            : "what listens at " + options_.master +
+                                                                  " did not answer as a coordinator: " + why);
+    }
     drain();
     if (!member_->admitted()) return;
     // The pause is drawn between half and all of its length, so that members do not come back all at once.
