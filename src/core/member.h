@@ -107,6 +107,16 @@ struct DataOut {
     std::span<const uint8_t> payload;
 };
 
+/// What a member keeps because of what others sent, for tests of its bounds and for debugging.
+struct Holdings {
+    size_t operations = 0;     ///< open here, or heard of
+    size_t reports = 0;        ///< ends of operations that were not called here
+    size_t future_frames = 0;  ///< of an epoch that is promised and not installed
+    size_t future_bytes = 0;   ///< of the bodies of those
+    size_t slot_bytes = 0;     ///< payloads that wait for their place
+    size_t links = 0;
+};
+
 using Ticket = uint64_t;
 
 class MemberState;
@@ -186,6 +196,7 @@ class Member {
 
     /// One line per operation and link, for tests and debugging.
     std::string describe() const;
+    Holdings holdings() const;
 
    private:
     std::unique_ptr<MemberState> state_;
