@@ -39,8 +39,10 @@ struct MemberConfig {
     uint64_t eager_bytes_per_peer =
         4 << 20;  ///< data accepted from one peer for operations not called here yet
     uint32_t parked_slots_per_peer =
-        8;                     ///< operands from one peer that wait for earlier ones in the fold order
-    uint32_t tags_max = 4096;  ///< beyond, counters are reset at the next quiet moment
+        8;                           ///< operands from one peer that wait for earlier ones in the fold order
+    uint32_t tags_max = 4096;        ///< beyond, counters are reset at the next quiet moment
+    size_t map_bytes_max = 6 << 20;  ///< of what is final of interrupted operations, in one answer to a
+                                     ///< proposal; beyond, it is computed again
     Logger log;
     Mutations mutations;
 };

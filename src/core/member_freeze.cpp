@@ -6,8 +6,8 @@
 namespace pccl::core {
 namespace {
 
-// Of one answer. Together with counters and records of a usual size these stay far below a frame's limit.
-constexpr size_t kMapBytesMax = 6 << 20;
+// Of one answer. Together with maps, counters and records of a usual size this stays far below a frame's
+// limit.
 constexpr size_t kTextBytesMax = 2 << 20;
 constexpr size_t kShortTextBytes = 64;
 
@@ -93,7 +93,7 @@ void MemberState::list_open(wire::Frozen& answer) {
         if (!op->called) continue;
         op->cancel_told = op->cancel;
         wire::OpRecord record = record_of(*op);
-        if (map_bytes + record.finals.size() > kMapBytesMax) {
+        if (map_bytes + record.finals.size() > config_.map_bytes_max) {
             op->run->restore();
             record.finals.clear();
         }
