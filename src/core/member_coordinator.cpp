@@ -64,8 +64,8 @@ static bool decoded(std::span<const uint8_t> body, Handler handler) {
 
 bool MemberState::coordinator_frame(TimeUs now, wire::Type type, std::span<const uint8_t> body) {
     coordinator_heard_ = now;
-    if (!fate_.ok() && !leaving_)
-        return true;  // This member is out of the run: nothing concerns it any more.
+    // Out of the run, nothing concerns this member any more.
+    if (!fate_.ok() && !leaving_) return true;
     switch (type) {
         case wire::Type::kHeartbeat: return true;
         case wire::Type::kWelcome:

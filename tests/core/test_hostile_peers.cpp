@@ -204,6 +204,16 @@ TEST_CASE("operations that this member calls do not count for the peer that was 
     REQUIRE(rig.member->holdings().operations == 0);
 }
 
+TEST_CASE("a peer may be ahead in as many operations as this member follows") {
+    Rig rig(2);
+    rig.enter();
+    for (uint64_t tag = 0; tag < 7000; ++tag) {
+        REQUIRE(rig.hear(0, rig.called(reduce_key(tag, 1), 1)));
+        rig.reduce(tag, 1);
+    }
+    REQUIRE(rig.member->holdings().operations == 7000);
+}
+
 TEST_CASE("names that no operation can have are refused") {
     Rig rig;
     rig.enter();

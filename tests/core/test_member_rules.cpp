@@ -191,6 +191,22 @@ TEST_CASE("a boundary that admits newcomers never resumes an operation") {
     REQUIRE(decision.redo);
 }
 
+TEST_CASE("what has ended at all survivors, be it with an error, needs no decision") {
+    wire::Frozen error, success;
+    error.records.resize(1);
+    error.records[0].key = reduce_key(0, 1);
+    error.records[0].state = wire::OpState::kError;
+    success.counters = {{wire::OpKind::kReduce, 0, 1}};
+    core::DecideInput input;
+    input.survivors = {{member_id(1), &error}, {member_id(2), &error}};
+    REQUIRE(core::decide(input).empty());
+    input.survivors[1].second = &success;
+    REQUIRE(core::decide(input).empty());
+    const wire::Frozen nothing;
+    input.survivors[1].second = &nothing;
+    REQUIRE(core::decide(input).size() == 1);
+}
+
 TEST_CASE("a mismatch that was heard before the call is in the answer to a proposal, and reaches the call") {
     Rig rig;
     rig.enter();
