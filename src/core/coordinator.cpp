@@ -162,7 +162,8 @@ void CoordinatorState::refuse(uint64_t connection, Code code, const std::string&
 }
 
 bool CoordinatorState::on_register(TimeUs now, uint64_t connection, const wire::Register& message) {
-    if (!valid(message.constants) || message.endpoints.empty() || message.id.is_zero()) {
+    if (!valid(message.constants) || message.endpoints.empty() || !all_valid(message.endpoints) ||
+        message.id.is_zero()) {
         refuse(connection, Code::INVALID_ARGUMENT, "the registration has invalid settings");
         return true;
     }
@@ -170,6 +171,8 @@ bool CoordinatorState::on_register(TimeUs now, uint64_t connection, const wire::
         register_again(now, connection, message);
     } else if (alive(message.id)) {
         refuse(connection, Code::ACCESS_DENIED, "this member id is in use");
+    } else if (former_.count(message.id) != 0) {
+        refuse(connection, Code::ACCESS_DENIED, "this member id was used before");
     } else if (members_.size() >= wire::kMembersMax) {
         refuse(connection, Code::RESOURCE_LIMIT, "the run is full");
     } else {

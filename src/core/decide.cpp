@@ -9,6 +9,8 @@
 namespace pccl::core {
 namespace {
 
+constexpr size_t kShortTextBytes = 64;
+
 struct Entry {
     MemberId member;
     const wire::OpRecord* record =
@@ -38,6 +40,32 @@ struct Index {
         return out;
     }
 };
+
+std::vector<Index> index(const DecideInput& input) {
+    std::vector<Index> out;
+    for (const auto& [member, answer] : input.survivors) out.emplace_back(member, *answer);
+    return out;
+}
+
+bool ended(const Entry& entry) {
+    if (entry.record == nullptr) return entry.ended_before;
+    return entry.record->state == wire::OpState::kSuccess || entry.record->state == wire::OpState::kError;
+}
+
+/// Only names that somebody lists can be undecided; all else ended everywhere or was called by nobody.
+std::vector<wire::OpKey> undecided_of(const std::vector<Index>& survivors) {
+    std::set<wire::OpKey> keys;
+    for (const Index& survivor : survivors) {
+        for (const auto& [key, record] : survivor.records) keys.insert(key);
+    }
+    std::vector<wire::OpKey> out;
+    for (const wire::OpKey& key : keys) {
+        const bool over = std::all_of(survivors.begin(), survivors.end(),
+                                      [&](const Index& survivor) { return ended(survivor.entry(key)); });
+        if (!over) out.push_back(key);
+    }
+    return out;
+}
 
 bool at_least_complete(const Entry& entry) {
     if (entry.record == nullptr) return entry.ended_before;
@@ -128,28 +156,47 @@ void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wir
 
 }  // namespace
 
+std::vector<wire::OpKey> undecided(const DecideInput& input) { return undecided_of(index(input)); }
+
 std::vector<wire::Decision> decide(const DecideInput& input) {
-    // Only names that somebody lists can be undecided; all else ended everywhere or was called by nobody.
-    std::vector<Index> survivors;
-    std::set<wire::OpKey> keys;
-    for (const auto& [member, answer] : input.survivors) {
-        survivors.emplace_back(member, *answer);
-        for (const wire::OpRecord& record : answer->records) keys.insert(record.key);
-    }
+    const std::vector<Index> survivors = index(input);
     std::vector<wire::Decision> out;
-    for (const wire::OpKey& key : keys) {
+    for (const wire::OpKey& key : undecided_of(survivors)) {
         std::vector<Entry> entries;
         for (const Index& survivor : survivors) entries.push_back(survivor.entry(key));
-        const bool over = std::all_of(entries.begin(), entries.end(), [](const Entry& e) {
-            return e.ended_before || (e.record != nullptr && e.record->state == wire::OpState::kSuccess);
-        });
-        if (over) continue;
         wire::Decision decision;
         decision.key = key;
         decide_one(input, entries, decision);
         out.push_back(std::move(decision));
     }
     return out;
+}
+
+void shrink(wire::Install& message, size_t bytes_max, bool redo) {
+    size_t bytes = wire::encode(message).size();
+    if (bytes <= bytes_max) return;
+    for (wire::Decision& decision : message.decisions) {
+        if (decision.text.size() <= kShortTextBytes) continue;
+        bytes -= std::min(decision.text.size(), wire::kTextBytesMax) - kShortTextBytes;
+        decision.text.resize(kShortTextBytes);
+    }
+    std::vector<std::pair<size_t, wire::Decision*>> attempts;
+    for (wire::Decision& decision : message.decisions) {
+        size_t map_bytes = 0;
+        for (const wire::FinalsOf& finals : decision.finals) map_bytes += wire::encode(finals).size();
+        if (map_bytes > 0) attempts.emplace_back(map_bytes, &decision);
+    }
+    std::stable_sort(attempts.begin(), attempts.end(),
+                     [](const auto& a, const auto& b) { return a.first > b.first; });
+    for (auto& [map_bytes, decision] : attempts) {
+        if (bytes <= bytes_max) return;
+        bytes -= map_bytes + decision->text.size();
+        decision->finals.clear();
+        decision->verdict = wire::Verdict::kAbort;
+        decision->redo = redo && decision->key.kind == wire::OpKind::kReduce;
+        decision->text = "too many operations were interrupted at once";
+        bytes += decision->text.size();
+    }
 }
 
 }  // namespace pccl::core

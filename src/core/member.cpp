@@ -171,4 +171,10 @@ std::string Member::describe() const {
     return out;
 }
 
+Holdings Member::holdings() const {
+    const MemberState& s = *state_;
+    return {s.ops_.size(),   s.tombstones_.size(),   s.future_.size(),
+            s.future_bytes_, s.slots_.bytes_taken(), s.links_.size()};
+}
+
 }  // namespace pccl::core

@@ -151,7 +151,8 @@ void MemberState::end(TimeUs now, Op& op, const Status& status) {
     view_.next_revision = next_revision_;
     TagState& tag = tags_[{op.key.kind, op.key.tag}];
     // A later success tells that all earlier calls of the tag ended everywhere; a later error does not.
-    if (status.ok() || tag.last.size() >= kErrorsKeptMax) tag.last.clear();
+    if (status.ok() || tag.last.size() >= kErrorsKeptMax || errors_kept_ >= wire::kOpsMax) tag.last.clear();
+    errors_kept_ += status.ok() ? 0 : 1;
     wire::OpRecord& last = tag.last.emplace_back(record_of(op));
     last.state = status.ok() ? wire::OpState::kSuccess : wire::OpState::kError;
     last.error = static_cast<uint8_t>(status.code());
@@ -165,6 +166,7 @@ void MemberState::end(TimeUs now, Op& op, const Status& status) {
 
 /// Lets go of everything that refers to an operation.
 void MemberState::erase(Op& op) {
+    uncount(op);
     for (auto& [id, link] : links_) {
         std::erase(link.ready, &op);
         release_in_flight(link, &op.key);

@@ -186,6 +186,7 @@ Op* MemberState::begin_op(TimeUs now, wire::OpKind kind, uint64_t tag, Ticket ti
         slot->remote_called.assign(members_.size(), false);
     }
     Op& op = *slot;
+    uncount(op);
     op.called = true;
     op.ticket = ticket;
     op.descriptor = descriptor;

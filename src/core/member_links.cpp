@@ -83,7 +83,7 @@ wire::HelloAck MemberState::judge_hello(const wire::Hello& hello) const {
                      std::to_string(wire::kProtocolVersion);
         return ack;
     }
-    if (hello.to != config_.id) {
+    if (hello.to != config_.id || hello.from == config_.id) {
         ack.reason = "another member listens here";
         return ack;
     }
