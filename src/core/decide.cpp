@@ -51,6 +51,8 @@ bool bit(const std::vector<uint8_t>& bits, uint32_t index) {
 /// Whether the survivors together hold every final segment.
 bool all_finals_held(const std::vector<Entry>& entries, uint32_t segments) {
     if (std::any_of(entries.begin(), entries.end(), at_least_complete)) return true;
+    // Without segments only a complete member knows that all contributors had called.
+    if (segments == 0) return false;
     for (uint32_t s = 0; s < segments; ++s) {
         const bool held = std::any_of(entries.begin(), entries.end(), [&](const Entry& e) {
             return e.record != nullptr && bit(e.record->finals, s);

@@ -29,7 +29,7 @@ void MemberState::pump(TimeUs now, Op& op) {
         }
         serve_shared(op);
     }
-    const bool complete = op.run      ? op.run->complete()
+    const bool complete = op.run      ? op.run->complete() && (op.run->segments() > 0 || all_called(op))
                           : op.shared ? op.shared->elected() && op.shared->complete()
                                       : true;
     if (complete && !op.in_barrier) return enter_barrier(now, op);

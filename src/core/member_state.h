@@ -186,6 +186,8 @@ class MemberState {
 
     // member_barrier.cpp
     void pump(TimeUs now, Op& op);
+    /// Of an operation without elements nothing but its call shows that a contributor took part.
+    bool all_called(const Op& op) const { return op.remote_called_count + 1 == members_.size(); }
     plan::BarrierRound shared_round(const Op& op) const;
     void enter_barrier(TimeUs now, Op& op);
     void advance_barrier(TimeUs now, Op& op);

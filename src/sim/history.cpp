@@ -124,8 +124,6 @@ bool History::compute_expected(const CallName& name, Call& call, int process, co
     for (const MemberId& id : ending.contributors) {
         const int contributor = process_of(id);
         auto it = call.shapes.find(contributor);
-        // A reduction of nothing needs nobody's input: it may be over before everybody called it.
-        if (own.count == 0 && it == call.shapes.end()) continue;
         if (it == call.shapes.end()) {
             fail_("I2", name.text() + " at " + who(process) + " names " + who(contributor) +
                             ", which never called it");
