@@ -40,7 +40,7 @@ void CoordinatorState::build_install(uint32_t group_id) {
         const bool survivor =
             std::find(group.members.begin(), group.members.end(), id) != group.members.end();
         newcomers |= !survivor;
-        if (!survivor) continue;
+        if (!survivor && !config_.mutations.joiners_decide) continue;
         const wire::Frozen& answer = proposal.answers[id];
         input.survivors.emplace_back(id, &answer);
         reset_wanted |= answer.wants_counter_reset;

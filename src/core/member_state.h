@@ -191,6 +191,7 @@ class MemberState {
     plan::BarrierRound shared_round(const Op& op) const;
     void enter_barrier(TimeUs now, Op& op);
     void advance_barrier(TimeUs now, Op& op);
+    void sample_flags(Op& op);
     void send_done(Op& op);
     bool round_passed(const Op& op) const;
     void end(TimeUs now, Op& op, const Status& status);

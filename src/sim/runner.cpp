@@ -24,6 +24,12 @@ const std::vector<std::pair<std::string, Switch>>& switches() {
         {"no_tombstone", &Mutations::no_tombstone},
         {"accept_old_epoch", &Mutations::accept_old_epoch},
         {"flags_left_out", &Mutations::flags_left_out},
+        {"joiners_decide", &Mutations::joiners_decide},
+        {"no_resend", &Mutations::no_resend},
+        {"lane_reopened", &Mutations::lane_reopened},
+        {"flags_sampled_again", &Mutations::flags_sampled_again},
+        {"local_timeout", &Mutations::local_timeout},
+        {"reuse_epoch_id", &Mutations::reuse_epoch_id},
     };
     return kSwitches;
 }

@@ -238,6 +238,7 @@ bool Trainer::out() const { return !process_.member() || !process_.member()->fat
 bool Trainer::expected(const Outcome& outcome, const char* what) {
     const Code code = outcome.status.code();
     if (code == Code::RANK_CONNECTION_LOST) return true;
+    if (code == Code::CANCELLED && scenario_.timeouts.operation > 0) return true;
     if (code == Code::TOO_FEW_PEERS && alone()) return true;
     process_.world().fail("I3", World::name(process_.node()) + ": a " + what + " ended with " +
                                     code_name(code) + ": " + outcome.status.text());
