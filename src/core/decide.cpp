@@ -81,7 +81,7 @@ uint32_t flags_of(const std::vector<Entry>& entries) {
 }
 
 void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wire::Decision& out) {
-    const wire::OpRecord* sample = nullptr;
+    const wire::OpRecord *sample = nullptr, *other = nullptr;
     bool cancel = false, success = false, same_attempt = true, all_called = true;
     for (const Entry& entry : entries) {
         if (entry.record == nullptr) {
@@ -97,9 +97,18 @@ void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wir
             return;
         }
         if (sample == nullptr) sample = &record;
-        same_attempt &= record.attempt == sample->attempt && record.descriptor == sample->descriptor;
+        if (record.descriptor != sample->descriptor) other = &record;
+        same_attempt &= record.attempt == sample->attempt;
         cancel |= record.cancel;
         success |= record.state == wire::OpState::kSuccess;
+    }
+    if (other != nullptr) {
+        // Called differently, and the change came before anybody heard of it: nobody was lost.
+        out.verdict = wire::Verdict::kFail;
+        out.code = static_cast<uint8_t>(Code::MISMATCH);
+        out.text = out.key.text() + ": descriptors differ: one member called it with " +
+                   sample->descriptor.text() + ", another with " + other->descriptor.text();
+        return;
     }
     if (sample != nullptr) {
         out.attempt = sample->attempt;

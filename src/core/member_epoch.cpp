@@ -335,6 +335,9 @@ void MemberState::apply_unheard(const wire::Decision& decision) {
 void MemberState::restart(TimeUs now, Op& op, const wire::Decision* decision) {
     ++op.epochs;
     // A cancellation that came after the answer has not been decided on yet.
+    // One that was decided on and goes on, because it can be finished, gets its time anew: asking again at
+    // once would only change the epoch again before it is finished.
+    if (op.cancel_told) op.timed_from = now;
     op.cancel = op.cancel && !op.cancel_told;
     op.cancel_told = false;
     if (op.cancel) request_change(wire::ChangeReason::kCancel);

@@ -264,7 +264,7 @@ void MemberState::tick_ops(TimeUs now) {
     std::vector<Op*> late;
     for (auto& [key, op] : ops_) {
         if (!op->called) continue;
-        const bool over = config_.timeouts.operation > 0 && now - op->started > config_.timeouts.operation;
+        const bool over = config_.timeouts.operation > 0 && now - op->timed_from > config_.timeouts.operation;
         if (over && config_.mutations.local_timeout && !frozen_) {
             late.push_back(op.get());
         } else if (over && !op->cancel) {

@@ -65,6 +65,7 @@ struct Op {
     bool cancel = false;
     bool cancel_told = false;  ///< the last Frozen answer said so
     TimeUs started = 0;
+    TimeUs timed_from = 0;  ///< its own time-out runs from here
     TimeUs warn_at = 0;
     TimeUs warn_interval = 0;
     uint64_t tx_bytes = 0, rx_bytes = 0, epochs = 0;
