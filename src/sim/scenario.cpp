@@ -141,6 +141,7 @@ void draw_rare(Scenario& s, uint64_t seed) {
     if (random.chance(0.1)) {
         s.timeouts.operation = random.pick(std::vector<TimeUs>{1, 4, 10}) * s.timeouts.liveness / 2;
     }
+    s.send_and_receive = random.chance(0.1);
 }
 
 }  // namespace

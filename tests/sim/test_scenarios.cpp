@@ -325,6 +325,19 @@ TEST_CASE("a shared state differs here and there, and its holders die") {
     });
 }
 
+TEST_CASE("a shared state is sent by some and received by others, and senders die") {
+    const Statistics s = run_variants(60, 4, [](Scenario& scenario, uint32_t v) {
+        scenario.synchronize = 1.0;
+        scenario.send_and_receive = true;
+        scenario.drift = v % 3 == 0 ? 0.2 : 0.0;
+        scenario.spawns.push_back({(10 + v) * kMillisecond, 0});
+        scenario.faults.push_back(
+            fault_at(Kind::kCrash, When::kFrameTo, v % 2 == 0 ? Type::kPull : Type::kOffer, v));
+    });
+    CHECK(s.faults > 30);
+    CHECK(s.evictions > 0);
+}
+
 TEST_CASE("two groups, and a death in one of them") {
     run_variants(40, 6, [](Scenario& scenario, uint32_t v) {
         for (size_t i = 0; i < scenario.spawns.size(); ++i)
