@@ -142,6 +142,13 @@ void draw_rare(Scenario& s, uint64_t seed) {
         s.timeouts.operation = random.pick(std::vector<TimeUs>{1, 4, 10}) * s.timeouts.liveness / 2;
     }
     s.send_and_receive = random.chance(0.1);
+    if (random.chance(0.1)) {
+        Fault fault;
+        fault.kind = Fault::Kind::kGarble;
+        fault.at = random.between(0, random.between(1, s.faults_end));
+        if (random.chance(0.6)) draw_step(fault, random);
+        s.faults.push_back(fault);
+    }
 }
 
 }  // namespace
@@ -155,6 +162,7 @@ const char* name_of(Fault::Kind kind) {
         case Fault::Kind::kCoordinatorLoss: return "coordinator-loss";
         case Fault::Kind::kStall: return "stall";
         case Fault::Kind::kIsolate: return "isolate";
+        case Fault::Kind::kGarble: return "garble";
         case Fault::Kind::kPause: return "pause";
     }
     return "?";

@@ -126,6 +126,16 @@ TEST_CASE("lanes that are lost end no call") {
     CHECK(s.evictions == 0);
 }
 
+TEST_CASE("a frame that cannot be read costs an epoch change and nothing else") {
+    const Statistics s = run_variants(60, 4, [](Scenario& scenario, uint32_t v) {
+        scenario.faults.push_back(fault_at(Kind::kGarble, When::kPartialLanded, Type::kData, v));
+    });
+    CHECK(s.faults > 40);
+    CHECK(s.epochs > 160);
+    CHECK(s.errors == 0);
+    CHECK(s.evictions == 0);
+}
+
 TEST_CASE("operations over their time end by decision, or are finished") {
     const Statistics s = run_variants(40, 4, [](Scenario& scenario, uint32_t v) {
         scenario.timeouts.operation = (20 + 10 * v) * kMillisecond;
