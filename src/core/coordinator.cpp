@@ -210,7 +210,8 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
         return close(connection, evicted.reason);
     }
     MemberInfo& member = at->second;
-    if (member.connection != 0) close(member.connection, "replaced by a newer connection of the same member");
+    if (member.connection != 0 && !config_.mutations.reuse_epoch_id)
+        close(member.connection, "replaced by a newer connection of the same member");
     member.connection = connection;
     member.lost_at = 0;
     connections_[connection].member = message.id;
@@ -221,7 +222,8 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
     send(message.id, welcome);
     GroupInfo& group = groups_[member.group];
     // It has promised this epoch, or there would be no Install; it missed it when its connection broke.
-    if (!group.installing && message.installed != group.installed) send(message.id, group.install);
+    if (!group.installing && message.installed != group.installed && !config_.mutations.no_resend)
+        send(message.id, group.install);
     if (group.proposal && in_proposal(group, message.id)) send_proposal(message.id, group);
     wire::Pending pending;
     pending.level = pending_level_;

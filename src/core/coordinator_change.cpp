@@ -93,7 +93,8 @@ std::vector<MemberId> CoordinatorState::next_members(uint32_t group_id, bool bou
 void CoordinatorState::propose(TimeUs now, uint32_t group_id, bool boundary) {
     GroupInfo& group = groups_[group_id];
     Proposal proposal;
-    proposal.id = {term_, ++last_epoch_};
+    const bool reuse = config_.mutations.reuse_epoch_id && group.proposal;
+    proposal.id = reuse ? group.proposal->id : wire::EpochId{term_, ++last_epoch_};
     proposal.members = next_members(group_id, boundary);
     proposal.boundary = boundary;
     proposal.started = now;

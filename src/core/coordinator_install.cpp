@@ -33,10 +33,11 @@ DecideInput CoordinatorState::decide_input(const GroupInfo& group, const Proposa
     for (const MemberId& id : proposal.members) {
         const bool survivor =
             std::find(group.members.begin(), group.members.end(), id) != group.members.end();
-        if (survivor) input.survivors.emplace_back(id, &proposal.answers.at(id));
+        input.joined |= !survivor;
+        if (survivor || config_.mutations.joiners_decide)
+            input.survivors.emplace_back(id, &proposal.answers.at(id));
     }
     input.participant_gone = input.survivors.size() < group.members.size();
-    input.joined = input.survivors.size() < proposal.members.size();
     return input;
 }
 

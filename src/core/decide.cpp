@@ -79,6 +79,8 @@ bool bit(const std::vector<uint8_t>& bits, uint32_t index) {
 /// Whether the survivors together hold every final segment.
 bool all_finals_held(const std::vector<Entry>& entries, uint32_t segments) {
     if (std::any_of(entries.begin(), entries.end(), at_least_complete)) return true;
+    // Without segments only a complete member knows that all contributors had called.
+    if (segments == 0) return false;
     for (uint32_t s = 0; s < segments; ++s) {
         const bool held = std::any_of(entries.begin(), entries.end(), [&](const Entry& e) {
             return e.record != nullptr && bit(e.record->finals, s);
@@ -107,7 +109,7 @@ uint32_t flags_of(const std::vector<Entry>& entries) {
 }
 
 void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wire::Decision& out) {
-    const wire::OpRecord* sample = nullptr;
+    const wire::OpRecord *sample = nullptr, *other = nullptr;
     bool cancel = false, success = false, same_attempt = true, all_called = true;
     for (const Entry& entry : entries) {
         if (entry.record == nullptr) {
@@ -123,9 +125,18 @@ void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wir
             return;
         }
         if (sample == nullptr) sample = &record;
-        same_attempt &= record.attempt == sample->attempt && record.descriptor == sample->descriptor;
+        if (record.descriptor != sample->descriptor) other = &record;
+        same_attempt &= record.attempt == sample->attempt;
         cancel |= record.cancel;
         success |= record.state == wire::OpState::kSuccess;
+    }
+    if (other != nullptr) {
+        // Called differently, and the change came before anybody heard of it: nobody was lost.
+        out.verdict = wire::Verdict::kFail;
+        out.code = static_cast<uint8_t>(Code::MISMATCH);
+        out.text = out.key.text() + ": descriptors differ: one member called it with " +
+                   sample->descriptor.text() + ", another with " + other->descriptor.text();
+        return;
     }
     if (sample != nullptr) {
         out.attempt = sample->attempt;

@@ -14,7 +14,7 @@ namespace pccl::core {
 Collective::Gate MemberState::gate_of(const Op& op, plan::Rank rank, const Link& link) const {
     Collective::Gate gate;
     gate.receiver_called = op.remote_called[rank];
-    gate.all_called = op.remote_called_count + 1 == members_.size();
+    gate.all_called = all_called(op);
     gate.eager_left = link.flow.eager_left;
     gate.slots_left = link.flow.slots_left;
     return gate;

@@ -278,6 +278,9 @@ void MemberState::apply_unheard(const wire::Decision& decision) {
 void MemberState::restart(TimeUs now, Op& op, const wire::Decision* decision) {
     ++op.epochs;
     // A cancellation that came after the answer has not been decided on yet.
+    // One that was decided on and goes on, because it can be finished, gets its time anew: asking again at
+    // once would only change the epoch again before it is finished.
+    if (op.cancel_told) op.timed_from = now;
     op.cancel = op.cancel && !op.cancel_told;
     op.cancel_told = false;
     if (op.cancel) request_change(wire::ChangeReason::kCancel);
@@ -321,13 +324,14 @@ void MemberState::restart(TimeUs now, Op& op, const wire::Decision* decision) {
 
 /// Tells the others that the operation is called here, and lets it move. It may end in here.
 void MemberState::reenter(TimeUs now, Op& op) {
-    if (op.run && !op.run->plan().neighbours().empty()) {
+    if (op.run && (op.run->segments() == 0 || !op.run->plan().neighbours().empty())) {
         wire::Called called;
         called.epoch = epoch_;
         called.key = op.key;
         called.descriptor = op.descriptor;
-        if (op.run->plan().kind() == plan::Kind::kMesh) {
-            // Operands that may have to wait are sent only once all are known to have called.
+        if (op.run->plan().kind() == plan::Kind::kMesh || op.run->segments() == 0) {
+            // Operands that may have to wait are sent only once all are known to have called; an operation
+            // without any is complete then.
             for (plan::Rank r = 0; r < members_.size(); ++r) {
                 if (r != rank_) send_to(r, called);
             }

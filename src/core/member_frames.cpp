@@ -149,8 +149,9 @@ bool MemberState::on_called(TimeUs now, plan::Rank from, const wire::Called& mes
     op->remote_called[from] = true;
     ++op->remote_called_count;
     if (!op->called) return true;
-    if (op->remote_called_count + 1 == members_.size()) {
+    if (all_called(*op)) {
         announce_all(*op);
+        if (op->run && op->run->segments() == 0) pump(now, *op);
     } else {
         announce(*op, from);
     }

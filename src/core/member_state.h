@@ -67,6 +67,7 @@ struct Op {
     bool cancel = false;
     bool cancel_told = false;  ///< the last Frozen answer said so
     TimeUs started = 0;
+    TimeUs timed_from = 0;  ///< its own time-out runs from here
     TimeUs warn_at = 0;
     TimeUs warn_interval = 0;
     uint64_t tx_bytes = 0, rx_bytes = 0, epochs = 0;
@@ -193,9 +194,12 @@ class MemberState {
 
     // member_barrier.cpp
     void pump(TimeUs now, Op& op);
+    /// Of an operation without elements nothing but its call shows that a contributor took part.
+    bool all_called(const Op& op) const { return op.remote_called_count + 1 == members_.size(); }
     plan::BarrierRound shared_round(const Op& op) const;
     void enter_barrier(TimeUs now, Op& op);
     void advance_barrier(TimeUs now, Op& op);
+    void sample_flags(Op& op);
     void send_done(Op& op);
     bool round_passed(const Op& op) const;
     void end(TimeUs now, Op& op, const Status& status);
