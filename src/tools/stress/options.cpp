@@ -96,7 +96,7 @@ bool check_ranges(const Options& options, std::string* error) {
 bool parse_options(int argc, char** argv, Options* options, int* exit_status) {
     CLI::App app(
         "Reduces known data among processes that are killed and started anew, and checks every result. Exit "
-        "status 0: nothing diverged, was wrong or hung, and there were iterations.");
+        "status 0: nothing diverged, was wrong, hung or lost its place, and there were iterations.");
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     Texts texts;
     declare(app, *options, texts);
