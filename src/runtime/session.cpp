@@ -70,14 +70,15 @@ Status Session::connect() {
             return failed(status.text());
         }
     }
-    loop_.post([self = shared_from_this()] { self->start_on_loop(); });
+    loop_.post([self = shared_from_this()] { self->contained([&] { self->start_on_loop(); }); });
     core::Ticket ticket = 0;
     {
         Turn turn(*this);
         ++sleepers_;
-        changed_.wait(turn.lock, [&] { return join_ticket_ != 0 || !join_status_.ok(); });
+        changed_.wait(turn.lock, [&] { return join_ticket_ != 0 || !join_status_.ok() || broken_; });
         --sleepers_;
         if (!join_status_.ok()) return join_status_;
+        if (join_ticket_ == 0) return broken_status();
         ticket = join_ticket_;
     }
     core::CallResult result;
@@ -85,11 +86,16 @@ Status Session::connect() {
 }
 
 Status Session::call(const Call& call, bool listed, core::Ticket* ticket) {
-    Turn turn(*this);
-    if (member_ == nullptr) return {Code::INVALID_USAGE, "the communicator is not connected"};
-    const Status status = call(*member_, now(), ticket);
-    if (status.ok() && listed) listed_.insert(*ticket);
-    return status;
+    Status status = broken_status();
+    contained([&] {
+        Turn turn(*this);
+        if (broken_) return;
+        status = {Code::INVALID_USAGE, "the communicator is not connected"};
+        if (member_ == nullptr) return;
+        status = call(*member_, now(), ticket);
+        if (status.ok() && listed) listed_.insert(*ticket);
+    });
+    return broken_ ? broken_status() : status;
 }
 
 Status Session::wait(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result) {
@@ -97,6 +103,7 @@ Status Session::wait(core::Ticket ticket, bool listed, TimeUs timeout, core::Cal
     const TimeUs until = timeout >= kNever - started ? kNever : started + timeout;
     Turn turn(*this);
     for (;;) {
+        if (broken_) return broken_status();
         // Another thread may fetch it while this one waits.
         if (member_ == nullptr || (listed && listed_.count(ticket) == 0)) {
             return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
@@ -109,7 +116,7 @@ Status Session::wait(core::Ticket ticket, bool listed, TimeUs timeout, core::Cal
         }
         if (now() >= until) return {Code::TIMEOUT, "the wait timed out; the operation goes on"};
         if (!driven_) {
-            drive(turn.lock, ticket, until);
+            contain([&] { drive(turn.lock, ticket, until); }, [&](const char*) { break_off(turn.lock); });
             continue;
         }
         settle();
@@ -130,7 +137,7 @@ void Session::drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, Tim
     if (!poller_.taken()) poller_.take();
     TimeUs spin_until = now() + spin_time();
     transport::Poller::Ready ready;
-    for (TimeUs at = now(); member_->result(ticket) == nullptr && at < until; at = now()) {
+    for (TimeUs at = now(); !broken_ && member_->result(ticket) == nullptr && at < until; at = now()) {
         int sleep_ms = 0;
         if (at >= spin_until) {
             const TimeUs left_ms = until == kNever ? kSleepMsMax : (until - at) / kMillisecond + 1;
@@ -187,6 +194,39 @@ void Session::serve_descriptors() {
     poller_.dispatch(ready);
 }
 
+Status Session::broken_status() const {
+    return {Code::RESOURCE_LIMIT, "memory is exhausted, so this communicator has left the run"};
+}
+
+/// Ends all connections, so that the others go on without this member, and all calls.
+void Session::break_down(const char* why) noexcept {
+    {
+        std::unique_lock lock(lock_);
+        break_off(lock);
+    }
+    contain(
+        [&] {
+            const auto close = [self = shared_from_this()] {
+                if (self->control_ != nullptr) self->control_->close("memory is exhausted");
+            };
+            // Once the waiting calls know, the loop may end at any time, unless this is its thread.
+            loop_.is_current() ? close() : loop_.post(close);
+            Logger(options_.log_level, sink_)
+                .write(LogLevel::kError, std::string("the communicator has left the run: ") + why);
+        },
+        [](const char*) {});
+}
+
+void Session::break_off(std::unique_lock<std::mutex>& lock) {
+    if (!lock.owns_lock()) lock.lock();
+    broken_ = true;
+    driven_ = false;
+    driver_ = {};
+    poller_.shut_down();
+    poller_.wake();
+    changed_.notify_all();
+}
+
 /// Carries out everything that is to be done now. Afterwards nothing waits but for an event.
 void Session::settle() {
     drain();
@@ -209,6 +249,7 @@ void Session::settle() {
 
 /// Ends a turn: settles, lets go of the lock, and does or hands over what must be done without it.
 void Session::finish(std::unique_lock<std::mutex>& lock) {
+    if (broken_) return;
     settle();
     const bool work = (arm_wanted_ || lease_wanted_ || !control_queue_.empty() || !look_ups_.empty()) &&
                       on_loop_ && !loop_work_posted_;
@@ -220,14 +261,16 @@ void Session::finish(std::unique_lock<std::mutex>& lock) {
         if (loop_.is_current()) {
             loop_work();
         } else {
-            loop_.post([self = shared_from_this()] { self->loop_work(); });
+            loop_.post([self = shared_from_this()] { self->contained([&] { self->loop_work(); }); });
         }
     }
-    for (const auto& [level, text] : logs) sink_(level, text);
+    const Logger out(LogLevel::kTrace, sink_);
+    for (const auto& [level, text] : logs) out.write(level, text);
 }
 
 Status Session::test(core::Ticket ticket, bool* done) {
     Turn turn(*this);
+    if (broken_) return broken_status();
     if (listed_.count(ticket) == 0)
         return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
     *done = member_->result(ticket) != nullptr;
@@ -236,6 +279,7 @@ Status Session::test(core::Ticket ticket, bool* done) {
 
 Status Session::cancel(core::Ticket ticket) {
     Turn turn(*this);
+    if (broken_) return broken_status();
     if (listed_.count(ticket) == 0)
         return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
     return member_->cancel(now(), ticket);
@@ -248,12 +292,12 @@ size_t Session::listed() const {
 
 core::View Session::view() const {
     const std::lock_guard lock(lock_);
-    return member_ != nullptr ? member_->view() : core::View{};
+    return member_ != nullptr && !broken_ ? member_->view() : core::View{};
 }
 
 bool Session::connected() const {
     const std::lock_guard lock(lock_);
-    return member_ != nullptr && member_->admitted() && member_->fate().ok();
+    return member_ != nullptr && !broken_ && member_->admitted() && member_->fate().ok();
 }
 
 std::string Session::describe() const {
@@ -275,7 +319,7 @@ void Session::leave() {
             break;
         }
     }
-    {
+    if (!broken_) {
         Turn turn(*this);
         leaving_ = true;
         if (poller_.taken() && !driven_) poller_.give();
@@ -296,7 +340,7 @@ void Session::await_lingering() {
     Turn turn(*this);
     if (links_ == nullptr || !on_loop_) return;
     const TimeUs until = now() + kLingerWait;
-    while (links_->lingering() > 0 && now() < until) {
+    while (!broken_ && links_->lingering() > 0 && now() < until) {
         settle();
         ++sleepers_;
         changed_.wait_for(turn.lock, std::chrono::microseconds(until - now()));

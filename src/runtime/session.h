@@ -6,11 +6,14 @@
 // do (the timer, the coordinator's connection, name look-up) are noted under the lock and done by the loop
 // after it was let go. A thread that waits for a result takes the descriptors from the loop and serves them
 // itself, so that no result changes threads on its way. Log messages are collected under the lock and
-// delivered without it.
+// delivered without it. An exception, which means that memory is exhausted, may leave the member and its
+// links half-way through a transition: the session is broken then. Its connections end, nothing touches the
+// member again, and all calls return an error.
 #pragma once
 
 #include <uv.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -21,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/contain.h"
 #include "core/member.h"
 #include "runtime/communicator.h"
 #include "runtime/link_table.h"
@@ -81,6 +85,11 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     void serve_descriptors();
     void lease_ticked();
     void await_lingering();
+    template <class Work>
+    void contained(Work&& work) noexcept;
+    void break_down(const char* why) noexcept;
+    void break_off(std::unique_lock<std::mutex>& lock);
+    Status broken_status() const;
 
     // session_actions.cpp
     void drain();
@@ -146,6 +155,7 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     wire::Endpoint master_;
     RunId run_;
     std::unordered_set<core::Ticket> listed_;
+    std::atomic<bool> broken_{false};  // there was no memory to go on
     bool draining_ = false;
     bool completed_ = false;  // a call ended in this turn
     bool driven_ = false;
@@ -183,9 +193,19 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
 /// Holds the progress lock; carries out what the core asks for before it lets go.
 struct Session::Turn {
     explicit Turn(Session& of_session) : session(of_session), lock(of_session.lock_) {}
-    ~Turn() { session.finish(lock); }
+    ~Turn() {
+        contain([this] { session.finish(lock); }, [this](const char*) { session.break_off(lock); });
+    }
     Session& session;
     std::unique_lock<std::mutex> lock;
 };
+
+/// Runs what the loop calls, unless the session is broken; an exception breaks the session and not the
+/// process.
+template <class Work>
+void Session::contained(Work&& work) noexcept {
+    if (broken_) return;
+    contain(std::forward<Work>(work), [this](const char* why) { break_down(why); });
+}
 
 }  // namespace pccl::runtime

@@ -34,7 +34,8 @@ void Session::start_on_loop() {
         }
     }
     uv_poll_start(&poll_, UV_READABLE, [](uv_poll_t* handle, int, int) {
-        static_cast<Session*>(handle->data)->serve_descriptors();
+        auto* session = static_cast<Session*>(handle->data);
+        session->contained([session] { session->serve_descriptors(); });
     });
     open_control();
 }
@@ -77,16 +78,21 @@ void Session::loop_work() {
     }
     for (const LookUp& request : look_ups) look_up(request);
     if (lease) {
-        const auto ticked = [](uv_timer_t* timer) { static_cast<Session*>(timer->data)->lease_ticked(); };
+        const auto ticked = [](uv_timer_t* timer) {
+            auto* session = static_cast<Session*>(timer->data);
+            session->contained([session] { session->lease_ticked(); });
+        };
         uv_update_time(loop_.loop());
         uv_timer_start(&lease_timer_, ticked, kLeaseMs, kLeaseMs);
     }
     if (arm && at != kNever) {
         const TimeUs left_ms = std::max<TimeUs>((at - now() + kMillisecond - 1) / kMillisecond, 0);
         uv_update_time(loop_.loop());
-        uv_timer_start(
-            &timer_, [](uv_timer_t* timer) { static_cast<Session*>(timer->data)->timer_fired(); },
-            static_cast<uint64_t>(left_ms), 0);
+        const auto fired = [](uv_timer_t* timer) {
+            auto* session = static_cast<Session*>(timer->data);
+            session->contained([session] { session->timer_fired(); });
+        };
+        uv_timer_start(&timer_, fired, static_cast<uint64_t>(left_ms), 0);
     }
 }
 
@@ -95,8 +101,10 @@ void Session::look_up(const LookUp& request) {
     auto resolution = transport::Resolution::start(
         loop_.loop(), request.endpoint.host, request.endpoint.port,
         [this, request](std::vector<transport::SocketAddress> addresses, const std::string& error) {
-            Turn turn(*this);
-            if (!ended_) links_->resolved(request.peer, request.number, std::move(addresses), error);
+            contained([&] {
+                Turn turn(*this);
+                if (!ended_) links_->resolved(request.peer, request.number, std::move(addresses), error);
+            });
         });
     if (resolution != nullptr) resolutions_.push_back(std::move(resolution));
 }
@@ -129,11 +137,15 @@ void Session::open_control() {
         number = ++connection_;
     }
     transport::ControlConnection::Callbacks callbacks;
-    callbacks.on_open = [this, number] { control_opened(number); };
+    callbacks.on_open = [this, number] { contained([&] { control_opened(number); }); };
     callbacks.on_frame = [this, number](wire::Type type, std::span<const uint8_t> body) {
-        return control_frame(number, type, body);
+        bool valid = false;
+        contained([&] { valid = control_frame(number, type, body); });
+        return valid;
     };
-    callbacks.on_closed = [this, number](const std::string& why) { control_closed(number, why); };
+    callbacks.on_closed = [this, number](const std::string& why) {
+        contained([&] { control_closed(number, why); });
+    };
     control_number_ = number;
     control_ = transport::ControlConnection::connect(loop_.loop(), {master_}, timeouts_.connect,
                                                      std::move(callbacks));
