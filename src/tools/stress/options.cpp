@@ -25,7 +25,7 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
     app.add_option("--size", texts.bytes, "bytes of each operation (K, M, G are binary)")
         ->capture_default_str();
     app.add_option("--state-size", texts.state_bytes, "bytes of the shared state")->capture_default_str();
-    app.add_option("--seed", options.seed, "chooses victims, moments and data")->capture_default_str();
+    app.add_option("--seed", options.seed, "chooses victims and moments")->capture_default_str();
     app.add_option("--json", options.json_path, "write the results as JSON (- for standard output)");
     app.add_option("--policy", options.policy_name,
                    "what a reduce does when a member is lost: retry or report")
