@@ -12,7 +12,6 @@ MemberState::~MemberState() {
         if (frame.slot != nullptr) slots_.give(frame.slot);
     }
     for (auto& [key, op] : ops_) {
-        if (op == nullptr) continue;  // memory was exhausted in the middle of a call
         for (EarlyData& early : op->early) slots_.give(early.slot);
     }
     ops_.clear();  // Before the pools that their memory goes back to.

@@ -42,7 +42,18 @@ Session::Session(LoopThread& loop, const CommunicatorOptions& options)
       log_(options.log_level,
            [this](LogLevel level, std::string_view text) { logs_.emplace_back(level, std::string(text)); }) {}
 
-Session::~Session() = default;
+Session::~Session() {
+    if (!broken_) return;
+    // Whoever was stopped half-way through something must not be destroyed either.
+    poller_.abandon();
+    remains_->member = std::move(member_);
+    remains_->links = std::move(links_);
+    static std::mutex mutex;
+    static Remains* all = nullptr;
+    const std::lock_guard lock(mutex);
+    remains_->next = std::exchange(all, remains_.get());
+    [[maybe_unused]] const Remains* kept = remains_.release();
+}
 
 Status Session::connect() {
     const auto failed = [](const std::string& why) { return Status(Code::MASTER_CONNECTION_FAILED, why); };
@@ -99,6 +110,12 @@ Status Session::call(const Call& call, bool listed, core::Ticket* ticket) {
 }
 
 Status Session::wait(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result) {
+    Status status;
+    contained([&] { status = await_result(ticket, listed, timeout, result); });
+    return broken_ ? broken_status() : status;
+}
+
+Status Session::await_result(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result) {
     const TimeUs started = now();
     const TimeUs until = timeout >= kNever - started ? kNever : started + timeout;
     Turn turn(*this);
@@ -116,7 +133,7 @@ Status Session::wait(core::Ticket ticket, bool listed, TimeUs timeout, core::Cal
         }
         if (now() >= until) return {Code::TIMEOUT, "the wait timed out; the operation goes on"};
         if (!driven_) {
-            contain([&] { drive(turn.lock, ticket, until); }, [&](const char*) { break_off(turn.lock); });
+            drive(turn.lock, ticket, until);
             continue;
         }
         settle();
@@ -148,6 +165,7 @@ void Session::drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, Tim
         const bool quiet = ready.count == 0 && !ready.woken;
         if (quiet && sleep_ms == 0) std::this_thread::yield();
         lock.lock();
+        if (broken_) return;
         if (!quiet) spin_until = now() + spin_time();
         poller_.dispatch(ready);
         settle();

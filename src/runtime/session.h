@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -79,6 +80,7 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     // session.cpp
     void finish(std::unique_lock<std::mutex>& lock);
     void settle();
+    Status await_result(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result);
     void drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, TimeUs until);
     void stop_driving();
     TimeUs spin_time() const;
@@ -148,6 +150,13 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     Logger log_;
     transport::Poller poller_;
     std::unique_ptr<LinkTable> links_;
+    /// Where the member and its links of a broken session stay, allocated while there was memory.
+    struct Remains {
+        std::unique_ptr<core::Member> member;
+        std::unique_ptr<LinkTable> links;
+        Remains* next = nullptr;
+    };
+    std::unique_ptr<Remains> remains_ = std::make_unique<Remains>();
     std::unique_ptr<core::Member> member_;
     core::Ticket join_ticket_ = 0;
     Status join_status_;  // of the first connection to the coordinator, until there is a member
@@ -194,9 +203,15 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
 struct Session::Turn {
     explicit Turn(Session& of_session) : session(of_session), lock(of_session.lock_) {}
     ~Turn() {
-        contain([this] { session.finish(lock); }, [this](const char*) { session.break_off(lock); });
+        // An exception on its way through left the member in the middle of something.
+        if (std::uncaught_exceptions() > exceptions) {
+            session.break_off(lock);
+        } else {
+            contain([this] { session.finish(lock); }, [this](const char*) { session.break_off(lock); });
+        }
     }
     Session& session;
+    const int exceptions = std::uncaught_exceptions();
     std::unique_lock<std::mutex> lock;
 };
 

@@ -130,6 +130,12 @@ void Poller::shut_down() {
     }
 }
 
+void Poller::abandon() {
+    for (const Entry& entry : entries_) {
+        if (entry.fd >= 0) ::close(entry.fd);
+    }
+}
+
 void Poller::wake() {
     const uint64_t one = 1;
     [[maybe_unused]] const ssize_t n = ::write(wake_, &one, sizeof one);

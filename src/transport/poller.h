@@ -63,6 +63,8 @@ class Poller {
     void dispatch(Ready& ready);
     /// Ends every watched connection; both ends see that. Nothing is forgotten, so that slots stay valid.
     void shut_down();
+    /// Closes them. Only when their watchers are never used again.
+    void abandon();
     /// Ends a wait() that is going on or comes next.
     void wake();
 

@@ -102,8 +102,9 @@ int run(const Round& round) {
         if (!call([&] { return member.connect(); }).ok()) return;
         while (member.connected() && member.view().members.size() < 2 && gone == 0) {
             bool pending = false;
-            const Status asked = call([&] { return member.peers_pending(&pending); });
-            if (asked.ok() && pending) call([&] { return member.update_topology(); });
+            // After a failed call it cannot know where the others are.
+            if (!call([&] { return member.peers_pending(&pending); }).ok()) return;
+            if (pending && !call([&] { return member.update_topology(); }).ok()) return;
         }
         for (int i = 0; i < 8; ++i) {
             core::CallResult result;
