@@ -7,11 +7,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -81,11 +83,22 @@ bool default_state_dir(int port, std::string* directory, std::string* error) {
     return true;
 }
 
-/// With one port for all that asked for port 0, the first address' port tells the others'.
+std::string host_of(const std::string& address) { return address.substr(0, address.rfind(':')); }
+
+/// A host that comes with port 0 again gets a port that no call tells, so it could not be printed.
+bool repeats_port_0(const std::vector<std::string>& listen) {
+    std::set<std::string> hosts;
+    return std::any_of(listen.begin(), listen.end(), [&](const std::string& address) {
+        return port_of(address) == 0 && !hosts.insert(host_of(address)).second;
+    });
+}
+
+/// The coordinator gets the addresses with port 0 first: they share one port, and that of the first address
+/// is the one that it tells.
 void print_addresses(const std::vector<std::string>& listen, uint16_t first_port) {
     for (const std::string& address : listen) {
         const int port = port_of(address) == 0 ? first_port : port_of(address);
-        std::printf("listening on %s:%d\n", address.substr(0, address.rfind(':')).c_str(), port);
+        std::printf("listening on %s:%d\n", host_of(address).c_str(), port);
     }
     std::fflush(stdout);
 }
@@ -93,6 +106,7 @@ void print_addresses(const std::vector<std::string>& listen, uint16_t first_port
 int serve(const Options& options) {
     std::vector<const char*> listen;
     for (const std::string& address : options.listen) listen.push_back(address.c_str());
+    std::stable_partition(listen.begin(), listen.end(), [](const char* text) { return port_of(text) == 0; });
     pcclMasterConfig_t config = PCCL_MASTER_CONFIG_INITIALIZER;
     config.listen = listen.data();
     config.listen_count = listen.size();
@@ -159,5 +173,6 @@ int main(int argc, char** argv) {
     app.set_version_flag("--version", std::string("pccl-master ") + PCCL_VERSION_STRING);
     CLI11_PARSE(app, argc, argv);
     if (options.listen.empty()) options.listen.push_back(kDefaultListen);
+    if (repeats_port_0(options.listen)) return fail("--listen: one host with port 0 more than once");
     return serve(options);
 }
