@@ -227,11 +227,11 @@ PCCL_EXPORT pcclResult_t pcclInit(void);
 
 /*
  * Lets the program interrupt blocked calls, for the whole process: a thread that is blocked in a call on a
- * communicator asks `check` about ten times a second, with no lock of the library held, and ends the call with
- * pcclCancelled when the answer is not 0. Waiting for an asynchronous reduce ends only the wait. Any other call
- * makes the communicator leave the run at once, so that nothing refers to its buffers when it returns;
- * pcclConnect joins again. `check` must not call the library. Null, the default, removes it. For language
- * bindings, which handle signals while they wait.
+ * communicator asks `check` about ten times a second, with no lock of the library held, and ends the call
+ * with pcclCancelled when the answer is not 0. Waiting for an asynchronous reduce ends only the wait. Any
+ * other call makes the communicator leave the run at once, so that nothing refers to its buffers when it
+ * returns; pcclConnect joins again. `check` must not call the library. Null, the default, removes it. For
+ * language bindings, which handle signals while they wait.
  */
 PCCL_EXPORT pcclResult_t pcclSetInterruptCheck(int (*check)(void));
 

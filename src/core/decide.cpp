@@ -109,8 +109,8 @@ uint32_t flags_of(const std::vector<Entry>& entries) {
 }
 
 void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wire::Decision& out) {
-    const wire::OpRecord *sample = nullptr, *other = nullptr;
-    bool cancel = false, success = false, same_attempt = true, all_called = true;
+    const wire::OpRecord *sample = nullptr, *other = nullptr, *cancel = nullptr;
+    bool success = false, same_attempt = true, all_called = true;
     for (const Entry& entry : entries) {
         if (entry.record == nullptr) {
             all_called &= entry.ended_before;
@@ -127,7 +127,7 @@ void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wir
         if (sample == nullptr) sample = &record;
         if (record.descriptor != sample->descriptor) other = &record;
         same_attempt &= record.attempt == sample->attempt;
-        cancel |= record.cancel;
+        if (record.cancel && cancel == nullptr) cancel = &record;
         success |= record.state == wire::OpState::kSuccess;
     }
     if (other != nullptr) {
@@ -152,9 +152,9 @@ void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wir
                all_finals_held(entries, sample->segments)) {
         out.verdict = wire::Verdict::kFinish;
         fill_finals(entries, out);
-    } else if (cancel && !success) {
+    } else if (cancel != nullptr && !success) {
         out.verdict = wire::Verdict::kCancel;
-        out.text = "a participant asked for it";
+        out.text = cancel->text.empty() ? "a participant asked for it" : cancel->text;
     } else if (!input.participant_gone && !input.joined && same_attempt) {
         out.verdict = wire::Verdict::kResume;
         fill_finals(entries, out);

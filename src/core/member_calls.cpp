@@ -38,7 +38,8 @@ Status MemberState::all_reduce(TimeUs now, const ReduceCall& call, Ticket* ticke
         return {Code::INVALID_ARGUMENT, "all-reduce: unknown data type or operator"};
     if (call.count > kOperandBytesMax / size_of(call.dtype)) {
         return {Code::INVALID_ARGUMENT, "all-reduce: " + std::to_string(call.count) +
-                                            " elements are more than an operation can have"};
+                                            " elements are more than an operation can have, which is " +
+                                            std::to_string(kOperandBytesMax / size_of(call.dtype))};
     }
     if (!blocked() && alone() && !reported_already(call.tag))
         return {Code::TOO_FEW_PEERS, "all-reduce: the peer group has one member only"};
@@ -91,7 +92,7 @@ Status MemberState::vote(TimeUs, wire::VoteKind kind, Ticket* ticket) {
     return {};
 }
 
-Status MemberState::cancel(TimeUs now, Ticket ticket) {
+Status MemberState::cancel(TimeUs, Ticket ticket) {
     const auto at = calls_.find(ticket);
     if (at == calls_.end() || !at->second.is_op) return {Code::INVALID_ARGUMENT, "cancel: no such operation"};
     if (at->second.result) return {};
@@ -102,14 +103,15 @@ Status MemberState::cancel(TimeUs now, Ticket ticket) {
         return {};
     }
     for (auto& [key, op] : ops_) {
-        if (op->called && op->ticket == ticket) return cancel_op(now, *op);
+        if (op->called && op->ticket == ticket) return cancel_op(*op, who(config_.id) + " cancelled it");
     }
     return {Code::INTERNAL_ERROR, "cancel: an open call without an operation"};
 }
 
-Status MemberState::cancel_op(TimeUs, Op& op) {
+Status MemberState::cancel_op(Op& op, const std::string& reason) {
     if (op.cancel) return {};
     op.cancel = true;
+    op.cancel_reason = reason;
     if (!frozen_) request_change(wire::ChangeReason::kCancel);
     return {};
 }

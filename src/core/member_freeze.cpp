@@ -36,6 +36,7 @@ wire::OpRecord MemberState::record_of(const Op& op) const {
     record.key = op.key;
     record.descriptor = op.descriptor;
     record.cancel = op.cancel;
+    if (op.cancel) record.text = op.cancel_reason;
     record.attempt = op.attempt;
     record.flags = op.flags;
     record.state = op.in_barrier ? wire::OpState::kComplete : wire::OpState::kIncomplete;

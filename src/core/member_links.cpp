@@ -268,7 +268,8 @@ void MemberState::tick_ops(TimeUs now) {
         if (over && config_.mutations.local_timeout && !frozen_) {
             late.push_back(op.get());
         } else if (over && !op->cancel) {
-            cancel_op(now, *op);
+            cancel_op(*op, "its time-out of " + std::to_string(config_.timeouts.operation / kMillisecond) +
+                               " ms passed at " + who(config_.id));
         }
         if (now >= op->warn_at) warn_slow(now, *op);
     }

@@ -65,7 +65,8 @@ struct Op {
     uint32_t flags = 0;
 
     bool cancel = false;
-    bool cancel_told = false;  ///< the last Frozen answer said so
+    std::string cancel_reason;  ///< for everybody's text
+    bool cancel_told = false;   ///< the last Frozen answer said so
     TimeUs started = 0;
     TimeUs timed_from = 0;  ///< its own time-out runs from here
     TimeUs warn_at = 0;
@@ -159,7 +160,7 @@ class MemberState {
     Status synchronize(TimeUs now, SyncCall call, Ticket* ticket);
     Status vote(TimeUs now, wire::VoteKind kind, Ticket* ticket);
     Status cancel(TimeUs now, Ticket ticket);
-    Status cancel_op(TimeUs now, Op& op);
+    Status cancel_op(Op& op, const std::string& reason);
     bool blocked() const { return frozen_ || installing_ || vote_.has_value() || leaving_; }
     void run_queue(TimeUs now);
     void begin(TimeUs now, QueuedCall call);

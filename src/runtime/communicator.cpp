@@ -2,8 +2,8 @@
 #include "runtime/communicator.h"
 
 #include <chrono>
+#include <condition_variable>
 #include <mutex>
-#include <thread>
 #include <utility>
 
 #include "kernel/hash.h"
@@ -66,22 +66,28 @@ class Communicator::Impl {
         const std::lock_guard lock(mutex);
         joining = std::move(to);
     }
-    /// Takes the lock of connect() and leave(), and ends a connect() that holds it. True: there was one.
-    bool interrupt_connect(std::unique_lock<std::mutex>& lock) {
+    /// One connect() or leave() at a time: waits for another to end. With `stop` a connect() is made to end;
+    /// true when there was one.
+    bool acquire(bool stop) {
         bool stopped = false;
-        while (!lock.try_lock()) {
-            std::shared_ptr<Session> other;
-            {
-                const std::lock_guard guard(mutex);
-                other = joining;
-            }
-            if (other != nullptr) {
+        std::unique_lock lock(mutex);
+        while (busy) {
+            if (const auto other = joining; stop && other != nullptr) {
+                lock.unlock();
                 other->stop_joining();
                 stopped = true;
+                lock.lock();
             }
-            std::this_thread::sleep_for(kConnectLookPause);
+            // Looks again now and then, since a connect() may not have begun to wait yet.
+            if (busy) changed.wait_for(lock, kConnectLookPause);
         }
+        busy = true;
         return stopped;
+    }
+    void release() {
+        const std::lock_guard lock(mutex);
+        busy = false;
+        changed.notify_all();
     }
     void end_session() {
         std::shared_ptr<Session> old;
@@ -94,9 +100,10 @@ class Communicator::Impl {
     }
 
     const CommunicatorOptions options;
-    mutable std::mutex mutex;  // guards what follows; never held while anything blocks
-    std::mutex connecting;     // one connect() or leave() at a time; held while it blocks
-    LoopThread loop;           // ends last: sessions close their handles on it
+    mutable std::mutex mutex;         // guards what follows; never held while anything blocks
+    std::condition_variable changed;  // of `busy`
+    bool busy = false;                // in a connect() or leave()
+    LoopThread loop;                  // ends last: sessions close their handles on it
     bool loop_started = false;
     std::shared_ptr<Session> joining;  // what connect() waits for
     std::shared_ptr<Session> session;
@@ -104,12 +111,20 @@ class Communicator::Impl {
     core::View snapshot;
 };
 
+/// Ends a turn of connect() or leave().
+struct Communicator::Turn {
+    explicit Turn(Impl& of_impl) : impl(of_impl) {}
+    ~Turn() { impl.release(); }
+    Impl& impl;
+};
+
 Communicator::Communicator(CommunicatorOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 
 Communicator::~Communicator() { impl_->end_session(); }
 
 Status Communicator::connect() {
-    const std::lock_guard connecting(impl_->connecting);
+    impl_->acquire(false);
+    const Turn turn(*impl_);
     if (const auto session = impl_->current(); session != nullptr && session->connected()) {
         return {Code::INVALID_USAGE, "the communicator is connected already"};
     }
@@ -140,8 +155,8 @@ bool Communicator::connected() const {
 }
 
 Status Communicator::leave() {
-    std::unique_lock connecting(impl_->connecting, std::defer_lock);
-    const bool stopped = impl_->interrupt_connect(connecting);
+    const bool stopped = impl_->acquire(true);
+    const Turn turn(*impl_);
     if (impl_->current() == nullptr) return stopped ? Status() : not_connected();
     impl_->end_session();
     return {};

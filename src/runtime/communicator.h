@@ -76,6 +76,7 @@ class Communicator {
 
    private:
     class Impl;
+    struct Turn;
     std::unique_ptr<Impl> impl_;
 };
 

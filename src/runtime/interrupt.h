@@ -20,7 +20,7 @@ class InterruptPoll {
     explicit InterruptPoll(TimeUs now) : next_(now + kInterruptPeriod) {}
 
     /// How long to sleep at most before looking again.
-    TimeUs sleep(TimeUs now, TimeUs wanted) const {
+    TimeUs pause(TimeUs now, TimeUs wanted) const {
         if (interrupt_check.load(std::memory_order_relaxed) == nullptr) return wanted;
         const TimeUs left = next_ > now ? next_ - now : 0;
         return left < wanted ? left : wanted;

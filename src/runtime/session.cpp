@@ -96,7 +96,7 @@ Status Session::await_registration(core::Ticket* ticket) {
     InterruptPoll interrupt(now());
     while (join_ticket_ == 0 && join_status_.ok() && !broken_) {
         ++sleepers_;
-        changed_.wait_for(turn.lock, std::chrono::microseconds(interrupt.sleep(now(), kSecond)));
+        changed_.wait_for(turn.lock, std::chrono::microseconds(interrupt.pause(now(), kSecond)));
         --sleepers_;
         if (interrupt.due(now()) && interrupted(turn.lock, interrupt))
             join_status_ = {Code::CANCELLED, kInterruptedText};
@@ -173,7 +173,7 @@ Status Session::await_result(core::Ticket ticket, bool listed, TimeUs timeout, c
             continue;
         }
         const TimeUs left =
-            interrupt.sleep(at, until == kNever ? kSleepMax : std::min(until - at, kSleepMax));
+            interrupt.pause(at, until == kNever ? kSleepMax : std::min(until - at, kSleepMax));
         if (!driven_) {
             drive(turn.lock, ticket, at + left);
             continue;

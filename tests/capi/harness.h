@@ -136,12 +136,12 @@ class Peer {
     Peer(Problems& problems, const std::string& master, int on_failure = pcclOnFailureReport,
          uint32_t group = 0)
         : problems_(problems) {
-        pcclInit();
         pcclCommConfig_t config = quick_config(master.c_str());
         config.on_failure = on_failure;
         config.peer_group = group;
-        ok(pcclCreateCommunicatorEx(&config, &comm_), "create");
+        create(config);
     }
+    Peer(Problems& problems, const pcclCommConfig_t& config) : problems_(problems) { create(config); }
     ~Peer() {
         if (comm_ != nullptr && std::uncaught_exceptions() == 0) problems_.keep(comm_);
         if (comm_ != nullptr && std::uncaught_exceptions() > 0) pcclDestroyCommunicator(comm_);
@@ -182,6 +182,11 @@ class Peer {
     }
 
    private:
+    void create(const pcclCommConfig_t& config) {
+        pcclInit();
+        ok(pcclCreateCommunicatorEx(&config, &comm_), "create");
+    }
+
     Problems& problems_;
     pcclComm_t* comm_ = nullptr;
 };

@@ -71,11 +71,24 @@ TEST_CASE("connecting fails with the cause", "[runtime]") {
         options.bind_address = "203.0.113.7";
         CHECK(Communicator(options).connect().code() == Code::MASTER_CONNECTION_FAILED);
     }
-    SECTION("a connection that is taken and closed") {
-        // Another communicator's port is no coordinator.
-        options.log_level = LogLevel::kNone;
-        Communicator first(fleet.options);
+    SECTION("another member's port is no coordinator's") {
+        // A free port that this process had a moment ago.
+        MasterServer probe({{"127.0.0.1:0"}, {}, {}, LogLevel::kNone, {}});
+        REQUIRE(probe.start().ok());
+        const uint16_t port = probe.port();
+        probe.interrupt();
+        probe.await_end();
+        CommunicatorOptions here = fleet.options;
+        here.port_first = here.port_last = port;
+        Communicator first(here);
         REQUIRE(first.connect().ok());
+        options.master = "127.0.0.1:" + std::to_string(port);
+        Communicator second(options);
+        const Status status = second.connect();
+        CHECK(status.code() == Code::MASTER_CONNECTION_FAILED);
+        INFO(status.text());
+        CHECK(status.text().find(options.master + " did not answer as a coordinator") != std::string::npos);
+        CHECK(first.connected());
     }
 }
 

@@ -347,6 +347,19 @@ TEST_CASE("strangers at the port are turned away and disturb nobody", "[runtime]
         CHECK(stranger.received > wire::kPreambleBytes);
         CHECK(two.b.logged_text("another member listens here"));
     }
+    SECTION("another version of the protocol gets a reason, however its hello goes on") {
+        two.b.judge = [](const wire::Hello& hello) {
+            wire::HelloAck ack;
+            ack.accepted = hello.version == wire::kProtocolVersion;
+            ack.reason = "version " + std::to_string(hello.version);
+            return ack;
+        };
+        Stranger stranger(two.b);
+        stranger.send_frame(wire::Type::kHello, {0x39, 0x30, 0xaa});
+        REQUIRE(two.run([&] { return stranger.closed(); }));
+        CHECK(stranger.received > wire::kPreambleBytes);
+        CHECK(two.b.logged_text("version 12345"));
+    }
     SECTION("impossible numbers of lanes") {
         for (const auto& [lane, lanes] :
              std::vector<std::pair<uint16_t, uint16_t>>{{0, 0}, {1, 1}, {0, 65}, {65535, 65535}}) {
