@@ -109,7 +109,8 @@ Status RecordFile::open(const std::string& directory, std::unique_ptr<RecordFile
     if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK) return failure("cannot lock the state directory", directory);
         return {Code::INVALID_USAGE,
-                "the state directory " + directory + " is locked by another coordinator"};
+                "the state directory " + directory +
+                    " is locked by another coordinator; each needs a directory of its own"};
     }
     // Left over from a crash in the middle of a store; it was never the record.
     ::unlinkat(folder.get(), kTemporaryName, 0);
