@@ -3,7 +3,9 @@ they do not hold it up."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -41,16 +43,22 @@ parent = os.getpid()
 def run_script(body: str, *arguments: str) -> str:
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
     program = PROLOGUE + textwrap.dedent(body)
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, *arguments],
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=TIMEOUT_S,
+        start_new_session=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.stdout
+    try:
+        output, errors = process.communicate(timeout=TIMEOUT_S)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # A child that hangs must not outlive the test.
+    assert process.returncode == 0, output + errors
+    assert "Traceback" not in errors, errors
+    return output
 
 
 def test_the_copies_of_a_forked_process_refuse_calls_and_are_dropped():

@@ -164,9 +164,9 @@ def survive_with(address: str, options: dict[str, Any]) -> int:
             return failures
 
 
-def reduce_then_wait(address: str, busy: Any) -> None:
+def reduce_then_wait(address: str, options: dict[str, Any], busy: Any) -> None:
     """Leaves the others alone in the middle of their second reduce."""
-    communicator = pccl.Communicator(address)
+    communicator = pccl.Communicator(address, **options)
     gather(communicator, 3)
     array = ones()
     communicator.all_reduce(array, array, op=pccl.ReduceOp.SUM)
@@ -183,7 +183,7 @@ def test_a_lost_peer_is_reported_unless_told_otherwise(options, monkeypatch):
     monkeypatch.setenv("PCCL_ON_FAILURE", "retry")
     with coordinator(liveness_timeout_ms=LIVENESS_MS) as address:
         busy = event()
-        lost = Peer(reduce_then_wait, address, busy)
+        lost = Peer(reduce_then_wait, address, options, busy)
         try:
             with peers(survive_with, (address, options), (address, options)) as processes:
                 assert busy.wait(PEER_TIMEOUT_S)
