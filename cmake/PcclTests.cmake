@@ -35,6 +35,11 @@ function(pccl_catch_tests room)
             add_dependencies(${target} pccl_tools)
         endif()
     endif()
+    if(PCCL_BUILD_EXAMPLES AND room STREQUAL "capi")
+        get_property(examples DIRECTORY "${PROJECT_SOURCE_DIR}/examples" PROPERTY BUILDSYSTEM_TARGETS)
+        add_dependencies(${target} ${examples})
+        target_compile_definitions(${target} PRIVATE PCCL_TEST_EXAMPLES)
+    endif()
     # ctest itself asks the program for its test cases when it starts, so a changed list needs no new
     # configuration.
     set(include_file "${CMAKE_CURRENT_BINARY_DIR}/${target}_cases.cmake")

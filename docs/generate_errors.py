@@ -44,7 +44,7 @@ HEAD = """# Result codes
 
 <!-- Written by docs/generate_errors.py from include/pccl/result_table.h: change those, not this page. -->
 
-Every function returns one of these codes. `pcclGetErrorString` gives the general meaning of a code, and
+Functions that can fail return one of these codes. `pcclGetErrorString` gives the general meaning of a code, and
 `pcclGetLastError` the exact cause of the calling thread's last failure: the peer, the operation and the phase. In Python
 the codes are the members of `pccl.Result`, and a `PCCLError` carries one as `result`.
 

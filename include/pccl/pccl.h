@@ -122,7 +122,8 @@ typedef enum pcclQuantizationAlgorithm_t {
 /* ---- types ---- */
 
 /*
- * Parameters of pcclCreateCommunicator. A pool size of 0 means 1: the connections (lanes) to each neighbour.
+ * Parameters of pcclCreateCommunicator. The pool size is the number of connections (lanes) to each neighbour;
+ * 0 means 1, and more than 64 mean 64.
  */
 typedef struct pcclCommCreateParams_t {
     ccoip_socket_address_t master_address;
@@ -224,6 +225,16 @@ typedef struct pcclBuildInfo_t {
  */
 PCCL_EXPORT pcclResult_t pcclInit(void);
 
+/*
+ * Lets the program interrupt blocked calls, for the whole process: a thread that is blocked in a call on a
+ * communicator asks `check` about ten times a second, with no lock of the library held, and ends the call with
+ * pcclCancelled when the answer is not 0. Waiting for an asynchronous reduce ends only the wait. Any other call
+ * makes the communicator leave the run at once, so that nothing refers to its buffers when it returns;
+ * pcclConnect joins again. `check` must not call the library. Null, the default, removes it. For language
+ * bindings, which handle signals while they wait.
+ */
+PCCL_EXPORT pcclResult_t pcclSetInterruptCheck(int (*check)(void));
+
 /* Tells what the library was built with. Needs no pcclInit. */
 PCCL_EXPORT pcclResult_t pcclGetBuildInfo(pcclBuildInfo_t* info);
 
@@ -284,7 +295,8 @@ PCCL_EXPORT pcclResult_t pcclUpdateTopology(pcclComm_t* communicator);
 
 /*
  * Collective over the caller's group: whether peers wait to join, the same answer at all its members. Legal
- * while other threads run asynchronous reduces, and while the coordinator is away.
+ * while other threads run asynchronous reduces, and while the coordinator is away. Evicted:
+ * pcclRankConnectionLost. Ended by operation_timeout_ms: pcclCancelled.
  */
 PCCL_EXPORT pcclResult_t pcclArePeersPending(const pcclComm_t* communicator, bool* pending_out);
 
@@ -294,7 +306,8 @@ PCCL_EXPORT pcclResult_t pcclArePeersPending(const pcclComm_t* communicator, boo
 /*
  * Collective over all members of all groups: a vote to optimise the topology. Nothing is measured yet in this
  * version, so all members keep the current plan and the log says so (level INFO). A world of one:
- * pcclInvalidUsage. Failure: pcclTopologyOptimizationFailed.
+ * pcclInvalidUsage. Asynchronous operations that have not been awaited: pcclPendingAsyncOps. Failure:
+ * pcclTopologyOptimizationFailed.
  */
 PCCL_EXPORT pcclResult_t pcclOptimizeTopology(const pcclComm_t* communicator);
 
@@ -479,10 +492,10 @@ typedef struct pcclCommConfig_t {
     int recovery_timeout_ms;  /* how long a member without its coordinator goes on; 2 x liveness */
     int backoff_cap_ms;       /* longest pause between attempts to connect again; liveness / 5 */
     int slow_warning_ms;      /* first warning about members that have not arrived at an operation; 10000 */
-    int operation_timeout_ms; /* cancels an operation by decision; 0, the default: never */
+    int operation_timeout_ms; /* cancels a collective by decision, looked at a few times a second; 0: never */
 
     int on_failure; /* pcclOnFailure_t; pcclOnFailureRetry */
-    int lanes;      /* connections to each neighbour; 1 */
+    int lanes;      /* connections to each neighbour, at most 64; unset: 1 on this host, 4 elsewhere */
 
     const char* bind_address;      /* address that the peer port is bound to; all addresses */
     int port_first;                /* first port to try; unset: 48149 and upward; 0: ephemeral */

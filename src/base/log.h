@@ -1,11 +1,13 @@
 // The seam for log messages. A sink may be called from any thread that runs library code and must not call
-// back into the library. Messages are plain text, lower case, without a line end; the exact cause and the
-// peer are in them.
+// back into the library; what it throws is dropped. Messages are plain text, lower case, without a line end;
+// the exact cause and the peer are in them.
 #pragma once
 
 #include <functional>
 #include <string>
 #include <string_view>
+
+#include "base/contain.h"
 
 namespace pccl {
 
@@ -21,7 +23,7 @@ class Logger {
 
     bool enabled(LogLevel level) const { return sink_ && level >= level_; }
     void write(LogLevel level, std::string_view text) const {
-        if (enabled(level)) sink_(level, text);
+        if (enabled(level)) contain([&] { sink_(level, text); }, [](const char*) {});
     }
 
    private:

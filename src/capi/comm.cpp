@@ -58,6 +58,7 @@ void retire_operations(pcclComm_t* communicator) {
 Status membership_status(const Status& status, Code failure) {
     switch (status.code()) {
         case Code::SUCCESS:
+        case Code::CANCELLED:
         case Code::INVALID_USAGE:
         case Code::PENDING_ASYNC_OPS: return status;
         default: return {failure, status.text()};
@@ -77,9 +78,7 @@ pcclResult_t pcclCreateCommunicator(const pcclCommCreateParams_t* params, pcclCo
         config.master = master.c_str();
         config.peer_group = params->peer_group;
         config.on_failure = pcclOnFailureReport;
-        if (params->p2p_connection_pool_size > 0) {
-            config.lanes = static_cast<int>(std::min<uint32_t>(params->p2p_connection_pool_size, kLanesMax));
-        }
+        config.lanes = static_cast<int>(std::clamp<uint32_t>(params->p2p_connection_pool_size, 1, kLanesMax));
         return create(config, comm_out);
     });
 }

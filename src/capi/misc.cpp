@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "capi/handles.h"
+#include "runtime/interrupt.h"
 #include "transport/address.h"
 
 namespace pccl::capi {
@@ -99,6 +100,11 @@ using namespace pccl::capi;
 
 pcclResult_t pcclInit(void) {
     initialized.store(true, std::memory_order_release);
+    return pcclSuccess;
+}
+
+pcclResult_t pcclSetInterruptCheck(int (*check)(void)) {
+    runtime::interrupt_check = check;
     return pcclSuccess;
 }
 

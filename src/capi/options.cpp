@@ -97,7 +97,17 @@ std::string read_text(const char* variable, const char* configured) {
     return text == nullptr ? "" : text;
 }
 
-Status read_log_level(int configured, LogLevel* out) {
+LogSink sink_of(pcclLogCallback_t callback, void* user_data) {
+    if (callback == nullptr) return {};
+    auto one_at_a_time = std::make_shared<std::mutex>();
+    return [callback, user_data, one_at_a_time](LogLevel level, std::string_view text) {
+        const std::string terminated(text);
+        const std::lock_guard lock(*one_at_a_time);
+        callback(user_data, static_cast<int>(level), terminated.c_str());
+    };
+}
+
+Status read_log_level(int configured, const LogSink& sink, LogLevel* out) {
     *out = LogLevel::kError;
     if (configured != PCCL_CONFIG_UNSET) {
         if (configured < pcclLogTrace || configured > pcclLogNone) {
@@ -110,21 +120,11 @@ Status read_log_level(int configured, LogLevel* out) {
     const char* text = environment("PCCL_LOG_LEVEL");
     // Programs of 1.0 run with whatever this variable holds; an unknown word is told and does not stop them.
     if (text != nullptr && !parse_log_level(text, out)) {
-        stderr_sink()(LogLevel::kError,
-                      std::string("PCCL_LOG_LEVEL is \"") + text +
-                          "\"; it must be one of TRACE, DEBUG, INFO, WARN, ERR, FATAL, NONE");
+        Logger(LogLevel::kError, sink ? sink : stderr_sink())
+            .write(LogLevel::kError, std::string("PCCL_LOG_LEVEL is \"") + text +
+                                         "\"; it must be one of TRACE, DEBUG, INFO, WARN, ERR, FATAL, NONE");
     }
     return {};
-}
-
-LogSink sink_of(pcclLogCallback_t callback, void* user_data) {
-    if (callback == nullptr) return {};
-    auto one_at_a_time = std::make_shared<std::mutex>();
-    return [callback, user_data, one_at_a_time](LogLevel level, std::string_view text) {
-        const std::string terminated(text);
-        const std::lock_guard lock(*one_at_a_time);
-        callback(user_data, static_cast<int>(level), terminated.c_str());
-    };
 }
 
 Status read_timeouts(const pcclCommConfig_t& config, core::TimeoutWishes* out) {
@@ -249,14 +249,14 @@ Status communicator_options(const pcclCommConfig_t& config, runtime::Communicato
         status = read_int({"shared_state_adopt_highest", "PCCL_SHARED_STATE_ADOPT_HIGHEST", 0, 1},
                           config.shared_state_adopt_highest, &adopt_highest);
     }
-    if (status) status = read_log_level(config.log_level, &out->log_level);
+    out->log_sink = sink_of(config.log_callback, config.log_user_data);
+    if (status) status = read_log_level(config.log_level, out->log_sink, &out->log_level);
     if (!status) return status;
     out->report_failures = on_failure == pcclOnFailureReport;
     out->plan = static_cast<plan::Kind>(plan);
     out->lanes = static_cast<uint32_t>(lanes);
     out->segment_bytes = static_cast<uint32_t>(segment_bytes);
     out->adopt_highest_revision = adopt_highest != 0;
-    out->log_sink = sink_of(config.log_callback, config.log_user_data);
     return {};
 }
 
@@ -287,8 +287,8 @@ Status master_options(const pcclMasterConfig_t& config, runtime::MasterOptions* 
         status = read_time({"recovery_timeout_ms", "PCCL_RECOVERY_TIMEOUT_MS", 0, INT_MAX},
                            config.recovery_timeout_ms, &out->timeouts.recovery);
     }
-    if (status) status = read_log_level(config.log_level, &out->log_level);
     out->log_sink = sink_of(config.log_callback, config.log_user_data);
+    if (status) status = read_log_level(config.log_level, out->log_sink, &out->log_level);
     return status;
 }
 

@@ -162,7 +162,8 @@ void CoordinatorState::refuse(uint64_t connection, Code code, const std::string&
 }
 
 bool CoordinatorState::on_register(TimeUs now, uint64_t connection, const wire::Register& message) {
-    if (!valid(message.constants) || message.endpoints.empty() || message.id.is_zero()) {
+    if (!valid(message.constants) || message.endpoints.empty() || !all_valid(message.endpoints) ||
+        message.id.is_zero()) {
         refuse(connection, Code::INVALID_ARGUMENT, "the registration has invalid settings");
         return true;
     }
@@ -170,6 +171,8 @@ bool CoordinatorState::on_register(TimeUs now, uint64_t connection, const wire::
         register_again(now, connection, message);
     } else if (alive(message.id)) {
         refuse(connection, Code::ACCESS_DENIED, "this member id is in use");
+    } else if (former_.count(message.id) != 0) {
+        refuse(connection, Code::ACCESS_DENIED, "this member id was used before");
     } else if (members_.size() >= wire::kMembersMax) {
         refuse(connection, Code::RESOURCE_LIMIT, "the run is full");
     } else {
@@ -207,7 +210,8 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
         return close(connection, evicted.reason);
     }
     MemberInfo& member = at->second;
-    if (member.connection != 0) close(member.connection, "replaced by a newer connection of the same member");
+    if (member.connection != 0 && !config_.mutations.reuse_epoch_id)
+        close(member.connection, "replaced by a newer connection of the same member");
     member.connection = connection;
     member.lost_at = 0;
     connections_[connection].member = message.id;
@@ -218,7 +222,8 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
     send(message.id, welcome);
     GroupInfo& group = groups_[member.group];
     // It has promised this epoch, or there would be no Install; it missed it when its connection broke.
-    if (!group.installing && message.installed != group.installed) send(message.id, group.install);
+    if (!group.installing && message.installed != group.installed && !config_.mutations.no_resend)
+        send(message.id, group.install);
     if (group.proposal && in_proposal(group, message.id)) send_proposal(message.id, group);
     wire::Pending pending;
     pending.level = pending_level_;

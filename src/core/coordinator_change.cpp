@@ -2,6 +2,7 @@
 // answers, the state of all their links. Anything that happens meanwhile makes a new proposal under a new id.
 #include <algorithm>
 
+#include "core/checks.h"
 #include "core/coordinator_state.h"
 
 namespace pccl::core {
@@ -10,6 +11,7 @@ namespace {
 constexpr uint32_t kLossesMax = 5;
 constexpr TimeUs kLossWindow = 60 * kSecond;
 constexpr uint32_t kProposalsInRowMax = 4;
+constexpr size_t kFormerMax = 4096;
 
 wire::Pair pair_of(const MemberId& a, const MemberId& b) { return {std::min(a, b), std::max(a, b)}; }
 
@@ -24,6 +26,14 @@ bool CoordinatorState::in_proposal(const GroupInfo& group, const MemberId& id) c
 void CoordinatorState::remove_member(const MemberId& id) {
     const auto at = members_.find(id);
     if (at == members_.end()) return;
+    if (at->second.stage == Stage::kAdmitted || at->second.stage == Stage::kLeaving) {
+        former_.insert(id);
+        former_order_.push_back(id);
+        if (former_order_.size() > kFormerMax) {
+            former_.erase(former_order_.front());
+            former_order_.pop_front();
+        }
+    }
     const auto connection = connections_.find(at->second.connection);
     if (connection != connections_.end() && connection->second.member == id)
         close(at->second.connection, "no longer a member");
@@ -32,6 +42,15 @@ void CoordinatorState::remove_member(const MemberId& id) {
 
 void CoordinatorState::evict(TimeUs now, const MemberId& id, const std::string& reason) {
     if (!alive(id)) return;
+    const uint32_t group_id = members_[id].group;
+    expel(id, reason);
+    push_pending();
+    need_change(now, group_id);
+    found_run(now);
+}
+
+/// Removes a member without a new proposal yet.
+void CoordinatorState::expel(const MemberId& id, const std::string& reason) {
     const std::string name = who(id);
     const uint32_t group_id = members_[id].group;
     log(LogLevel::kWarn, "evicting " + name + ": " + reason);
@@ -41,9 +60,6 @@ void CoordinatorState::evict(TimeUs now, const MemberId& id, const std::string& 
     GroupInfo& group = groups_[group_id];
     group.gone = name + " was lost: " + reason;
     remove_member(id);
-    push_pending();
-    need_change(now, group_id);
-    found_run(now);
 }
 
 /// A new epoch for a group: now, or as soon as the Install under way is out.
@@ -77,7 +93,8 @@ std::vector<MemberId> CoordinatorState::next_members(uint32_t group_id, bool bou
 void CoordinatorState::propose(TimeUs now, uint32_t group_id, bool boundary) {
     GroupInfo& group = groups_[group_id];
     Proposal proposal;
-    proposal.id = {term_, ++last_epoch_};
+    const bool reuse = config_.mutations.reuse_epoch_id && group.proposal;
+    proposal.id = reuse ? group.proposal->id : wire::EpochId{term_, ++last_epoch_};
     proposal.members = next_members(group_id, boundary);
     proposal.boundary = boundary;
     proposal.started = now;
@@ -122,6 +139,7 @@ bool CoordinatorState::on_suspect(TimeUs now, const MemberId& from, const wire::
         return true;
     }
     const wire::LostLink lost{pair_of(from, message.peer), message.incarnation};
+    if (group.dead_links.count(lost.pair) != 0) return true;  // Not used anyhow.
     for (const wire::LostLink& known : group.lost_links) {
         if (known.pair == lost.pair && known.incarnation == lost.incarnation) return true;
     }
@@ -130,7 +148,7 @@ bool CoordinatorState::on_suspect(TimeUs now, const MemberId& from, const wire::
     LinkHistory& history = group.link_history[lost.pair];
     history.losses = now - history.last > kLossWindow ? 1 : history.losses + 1;
     history.last = now;
-    if (history.losses > kLossesMax) {
+    if (history.losses > kLossesMax && group.dead_links.size() < wire::kDeadLinksMax) {
         log(LogLevel::kWarn, "the link between " + who(lost.pair.a) + " and " + who(lost.pair.b) +
                                  " keeps breaking: it is not used any more");
         group.dead_links.insert(lost.pair);
@@ -143,6 +161,8 @@ bool CoordinatorState::on_suspect(TimeUs now, const MemberId& from, const wire::
 
 bool CoordinatorState::on_request_change(TimeUs now, const MemberId& from,
                                          const wire::RequestChange& message) {
+    if (message.reason != wire::ChangeReason::kCancel && message.reason != wire::ChangeReason::kTags)
+        return false;
     if (members_[from].stage != Stage::kAdmitted) return true;
     const uint32_t group_id = members_[from].group;
     const GroupInfo& group = groups_[group_id];
@@ -152,6 +172,10 @@ bool CoordinatorState::on_request_change(TimeUs now, const MemberId& from,
 }
 
 bool CoordinatorState::on_frozen(TimeUs now, const MemberId& from, wire::Frozen message) {
+    if (!all_valid(message.counters) || !all_valid(message.tombstones) || !all_valid(message.records)) {
+        log(LogLevel::kWarn, who(from) + " answered a proposal with records that cannot be");
+        return false;
+    }
     const uint32_t group_id = members_[from].group;
     const auto at = groups_.find(group_id);
     if (at == groups_.end()) return true;
@@ -246,11 +270,61 @@ bool CoordinatorState::remove_unreachable(TimeUs now, uint32_t group_id) {
             return true;
         }
     }
-    const plan::Topology topology = topology_of(proposal);
+    plan::Topology topology = topology_of(proposal);
+    if (proposal.dead_links.size() > wire::kDeadLinksMax) {
+        // More than a message can list, so all that are too many go before the next proposal is sent.
+        std::vector<MemberId> out;
+        while (topology.dead_links.size() > wire::kDeadLinksMax) {
+            const plan::Rank worst = plan::worst_connected(topology);
+            out.push_back(proposal.members[worst]);
+            std::erase_if(topology.dead_links,
+                          [&](const auto& link) { return link.first == worst || link.second == worst; });
+        }
+        group.dead_links = proposal.dead_links;
+        for (const MemberId& id : out) expel(id, "too many links of the group are dead");
+        push_pending();
+        need_change(now, group_id);
+        return true;
+    }
     if (plan::feasible(topology)) return false;
     group.dead_links = proposal.dead_links;
     const MemberId worst = proposal.members[plan::worst_connected(topology)];
     evict(now, worst, "too many of its links are dead for any plan");
+    return true;
+}
+
+/// When the survivors name more operations or tags than an Install can carry, the one that names most of
+/// those that nobody else knows goes. True: somebody went.
+bool CoordinatorState::remove_talker(TimeUs now, uint32_t group_id) {
+    const GroupInfo& group = groups_[group_id];
+    const DecideInput input = decide_input(group, *group.proposal);
+    size_t records = 0, names = 0;
+    for (const auto& [id, answer] : input.survivors) {
+        records += answer->records.size();
+        names += answer->counters.size() + answer->tombstones.size();
+    }
+    if (input.survivors.size() < 2 || (records <= wire::kOpsMax && names <= wire::kTagsMax)) return false;
+    using Name = std::pair<wire::OpKind, uint64_t>;
+    std::map<wire::OpKey, std::set<size_t>> operations;
+    std::map<Name, std::set<size_t>> tags;
+    for (size_t i = 0; i < input.survivors.size(); ++i) {
+        const wire::Frozen& answer = *input.survivors[i].second;
+        for (const wire::OpRecord& record : answer.records) operations[record.key].insert(i);
+        for (const wire::TagCounter& counter : answer.counters) tags[{counter.kind, counter.tag}].insert(i);
+        for (const wire::OpKey& key : answer.tombstones) tags[{key.kind, key.tag}].insert(i);
+    }
+    const std::vector<wire::OpKey> open = undecided(input);
+    if (open.size() <= wire::kOpsMax && tags.size() <= wire::kTagsMax) return false;
+    std::vector<size_t> alone(input.survivors.size(), 0);
+    for (const wire::OpKey& key : open) {
+        if (operations[key].size() == 1) ++alone[*operations[key].begin()];
+    }
+    for (const auto& [name, known_by] : tags) {
+        if (known_by.size() == 1) ++alone[*known_by.begin()];
+    }
+    const auto most = std::max_element(alone.begin(), alone.end());
+    const MemberId talker = input.survivors[static_cast<size_t>(most - alone.begin())].first;
+    evict(now, talker, "it named more operations than a group can have");
     return true;
 }
 
@@ -259,7 +333,7 @@ void CoordinatorState::check_proposal(TimeUs now, uint32_t group_id) {
     Proposal& proposal = *group.proposal;
     if (proposal.complete || proposal.answers.size() < proposal.members.size()) return;
     if (!settle_links(now, group_id, false)) return;
-    if (remove_unreachable(now, group_id)) return;
+    if (remove_unreachable(now, group_id) || remove_talker(now, group_id)) return;
     proposal.complete = true;
     if (proposal.boundary) return check_boundary(now);
     install(now, {group_id}, false);

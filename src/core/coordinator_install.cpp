@@ -24,25 +24,34 @@ void CoordinatorState::persist(PendingInstall pending) {
     outbox_.push_back(std::move(action));
 }
 
+/// What the survivors said: members of both the old epoch and the proposal, all of whom have answered.
+DecideInput CoordinatorState::decide_input(const GroupInfo& group, const Proposal& proposal) const {
+    DecideInput input;
+    input.redo = group.constants.retry_policy == 0;
+    input.gone = group.gone;
+    input.mutations = config_.mutations;
+    for (const MemberId& id : proposal.members) {
+        const bool survivor =
+            std::find(group.members.begin(), group.members.end(), id) != group.members.end();
+        input.joined |= !survivor;
+        if (survivor || config_.mutations.joiners_decide)
+            input.survivors.emplace_back(id, &proposal.answers.at(id));
+    }
+    input.participant_gone = input.survivors.size() < group.members.size();
+    return input;
+}
+
 /// Decisions, members and counters of one group's new epoch; the group has it from here on, its members when
 /// it is sent.
 void CoordinatorState::build_install(uint32_t group_id) {
     GroupInfo& group = groups_[group_id];
     Proposal proposal = std::move(*group.proposal);
     group.proposal.reset();
-    DecideInput input;
-    input.redo = group.constants.retry_policy == 0;
-    input.gone = group.gone;
-    input.mutations = config_.mutations;
-    bool newcomers = false, reset_wanted = false, tombstones = false;
+    const DecideInput input = decide_input(group, proposal);
+    bool reset_wanted = false, tombstones = false;
     std::map<std::pair<wire::OpKind, uint64_t>, uint64_t> counters;
-    for (const MemberId& id : proposal.members) {
-        const bool survivor =
-            std::find(group.members.begin(), group.members.end(), id) != group.members.end();
-        newcomers |= !survivor;
-        if (!survivor) continue;
-        const wire::Frozen& answer = proposal.answers[id];
-        input.survivors.emplace_back(id, &answer);
+    for (const auto& [id, frozen] : input.survivors) {
+        const wire::Frozen& answer = *frozen;
         reset_wanted |= answer.wants_counter_reset;
         tombstones |= !answer.tombstones.empty();
         group.next_revision = std::max(group.next_revision, answer.next_revision);
@@ -55,8 +64,6 @@ void CoordinatorState::build_install(uint32_t group_id) {
             ended = std::max(ended, key.sequence);
         }
     }
-    input.participant_gone = input.survivors.size() < group.members.size();
-    input.joined = newcomers;
 
     wire::Install message;
     message.term = term_;
@@ -69,7 +76,7 @@ void CoordinatorState::build_install(uint32_t group_id) {
     message.dead_links.assign(proposal.dead_links.begin(), proposal.dead_links.end());
     const bool quiet = message.decisions.empty() && !tombstones;
     message.reset_counters = reset_wanted && quiet;
-    if (newcomers && !message.reset_counters) {
+    if (input.joined && !message.reset_counters) {
         for (const auto& [name, ended] : counters)
             message.counters.push_back({name.first, name.second, ended});
     }
@@ -96,7 +103,12 @@ void CoordinatorState::install(TimeUs, const std::vector<uint32_t>& groups, bool
     pending.boundary = boundary;
     for (uint32_t id : groups) build_install(id);
     const wire::Globals now_global = globals();
-    for (uint32_t id : groups) groups_[id].install.globals = now_global;
+    for (uint32_t id : groups) {
+        GroupInfo& group = groups_[id];
+        group.install.globals = now_global;
+        // One that is too large would be refused by every member, together with the connection.
+        shrink(group.install, wire::kCoordinatorBodyBytesMax, group.constants.retry_policy == 0);
+    }
     for (const auto& [id, member] : members_) {
         if (member.stage != Stage::kLeaving) continue;
         if (std::find(groups.begin(), groups.end(), member.group) != groups.end()) pending.left.push_back(id);

@@ -7,6 +7,7 @@
 // is sent before the term is durable; no Install is sent before a record that covers it is durable.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -44,6 +45,7 @@ struct MemberInfo {
     uint64_t arrival = 0;
     uint64_t prepare_number = 0;
     uint32_t prepare_failures = 0;
+    uint32_t prepares = 0;
     TimeUs prepare_deadline = kNever;
     TimeUs lost_at = 0;  ///< when the connection went
     std::optional<wire::Vote> vote;
@@ -134,6 +136,7 @@ class CoordinatorState {
 
     // coordinator_change.cpp
     void evict(TimeUs now, const MemberId& id, const std::string& reason);
+    void expel(const MemberId& id, const std::string& reason);
     void remove_member(const MemberId& id);
     void need_change(TimeUs now, uint32_t group);
     void propose(TimeUs now, uint32_t group, bool boundary);
@@ -149,11 +152,13 @@ class CoordinatorState {
     PairState pair_state(const Proposal& proposal, const MemberId& a, const MemberId& b) const;
     bool settle_links(TimeUs now, uint32_t group, bool final);
     bool remove_unreachable(TimeUs now, uint32_t group);
+    bool remove_talker(TimeUs now, uint32_t group);
     void proposal_timed_out(TimeUs now, uint32_t group);
     plan::Topology topology_of(const Proposal& proposal) const;
 
     // coordinator_install.cpp
     void install(TimeUs now, const std::vector<uint32_t>& groups, bool boundary);
+    DecideInput decide_input(const GroupInfo& group, const Proposal& proposal) const;
     void build_install(uint32_t group);
     void persist(PendingInstall pending);
     void persisted(TimeUs now, uint64_t number);
@@ -180,6 +185,8 @@ class CoordinatorState {
     uint64_t prepares_ = 0;
     std::map<uint64_t, CoordinatorConnection> connections_;
     std::map<MemberId, MemberInfo> members_;
+    std::set<MemberId> former_;  ///< ids that were admitted once; the last ones only
+    std::deque<MemberId> former_order_;
     std::map<uint32_t, GroupInfo> groups_;
     bool boundary_ = false;  ///< an admission is under way
     bool pending_level_ = false;

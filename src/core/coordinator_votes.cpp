@@ -9,6 +9,7 @@ namespace {
 
 constexpr TimeUs kDeadLinkRetry = 30 * kSecond;
 constexpr uint32_t kPrepareFailuresMax = 3;
+constexpr uint32_t kPreparesMax = 64;  // including those that failed because members died meanwhile
 
 bool is_newcomer(const MemberInfo& member) {
     return member.stage == Stage::kPreparing || member.stage == Stage::kReady;
@@ -88,9 +89,12 @@ bool CoordinatorState::on_prepared(TimeUs now, const MemberId& from, const wire:
     if (!message.ok) {
         // A member that refuses links and has no connection here either is dead; one that is connected is out
         // of reach.
-        bool unreachable = false;
+        bool unreachable = ++member.prepares >= kPreparesMax;
+        const auto group = groups_.find(member.group);
+        const std::vector<MemberId> told =
+            group == groups_.end() ? std::vector<MemberId>() : group->second.members;
         for (const MemberId& other : message.unreachable) {
-            if (!alive(other)) continue;
+            if (!alive(other) || std::find(told.begin(), told.end(), other) == told.end()) continue;
             if (members_[other].connection == 0) {
                 evict(now, other,
                       "a newcomer could not reach it, and it has no connection to the coordinator");
@@ -245,6 +249,8 @@ bool CoordinatorState::on_leave(TimeUs now, const MemberId& from, const wire::Le
     }
     if (member.stage == Stage::kLeaving) return true;
     log(LogLevel::kInfo, who(from) + " leaves: " + message.reason);
+    // Tells the leaver that its wish is known, however long the others take.
+    send_raw(member.connection, wire::Type::kHeartbeat, {});
     member.stage = Stage::kLeaving;
     member.vote.reset();
     GroupInfo& group = groups_[member.group];

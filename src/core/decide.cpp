@@ -9,6 +9,8 @@
 namespace pccl::core {
 namespace {
 
+constexpr size_t kShortTextBytes = 64;
+
 struct Entry {
     MemberId member;
     const wire::OpRecord* record =
@@ -39,6 +41,32 @@ struct Index {
     }
 };
 
+std::vector<Index> index(const DecideInput& input) {
+    std::vector<Index> out;
+    for (const auto& [member, answer] : input.survivors) out.emplace_back(member, *answer);
+    return out;
+}
+
+bool ended(const Entry& entry) {
+    if (entry.record == nullptr) return entry.ended_before;
+    return entry.record->state == wire::OpState::kSuccess || entry.record->state == wire::OpState::kError;
+}
+
+/// Only names that somebody lists can be undecided; all else ended everywhere or was called by nobody.
+std::vector<wire::OpKey> undecided_of(const std::vector<Index>& survivors) {
+    std::set<wire::OpKey> keys;
+    for (const Index& survivor : survivors) {
+        for (const auto& [key, record] : survivor.records) keys.insert(key);
+    }
+    std::vector<wire::OpKey> out;
+    for (const wire::OpKey& key : keys) {
+        const bool over = std::all_of(survivors.begin(), survivors.end(),
+                                      [&](const Index& survivor) { return ended(survivor.entry(key)); });
+        if (!over) out.push_back(key);
+    }
+    return out;
+}
+
 bool at_least_complete(const Entry& entry) {
     if (entry.record == nullptr) return entry.ended_before;
     return entry.record->state == wire::OpState::kComplete || entry.record->state == wire::OpState::kSuccess;
@@ -51,6 +79,8 @@ bool bit(const std::vector<uint8_t>& bits, uint32_t index) {
 /// Whether the survivors together hold every final segment.
 bool all_finals_held(const std::vector<Entry>& entries, uint32_t segments) {
     if (std::any_of(entries.begin(), entries.end(), at_least_complete)) return true;
+    // Without segments only a complete member knows that all contributors had called.
+    if (segments == 0) return false;
     for (uint32_t s = 0; s < segments; ++s) {
         const bool held = std::any_of(entries.begin(), entries.end(), [&](const Entry& e) {
             return e.record != nullptr && bit(e.record->finals, s);
@@ -79,7 +109,7 @@ uint32_t flags_of(const std::vector<Entry>& entries) {
 }
 
 void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wire::Decision& out) {
-    const wire::OpRecord* sample = nullptr;
+    const wire::OpRecord *sample = nullptr, *other = nullptr;
     bool cancel = false, success = false, same_attempt = true, all_called = true;
     for (const Entry& entry : entries) {
         if (entry.record == nullptr) {
@@ -95,9 +125,18 @@ void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wir
             return;
         }
         if (sample == nullptr) sample = &record;
-        same_attempt &= record.attempt == sample->attempt && record.descriptor == sample->descriptor;
+        if (record.descriptor != sample->descriptor) other = &record;
+        same_attempt &= record.attempt == sample->attempt;
         cancel |= record.cancel;
         success |= record.state == wire::OpState::kSuccess;
+    }
+    if (other != nullptr) {
+        // Called differently, and the change came before anybody heard of it: nobody was lost.
+        out.verdict = wire::Verdict::kFail;
+        out.code = static_cast<uint8_t>(Code::MISMATCH);
+        out.text = out.key.text() + ": descriptors differ: one member called it with " +
+                   sample->descriptor.text() + ", another with " + other->descriptor.text();
+        return;
     }
     if (sample != nullptr) {
         out.attempt = sample->attempt;
@@ -128,28 +167,47 @@ void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wir
 
 }  // namespace
 
+std::vector<wire::OpKey> undecided(const DecideInput& input) { return undecided_of(index(input)); }
+
 std::vector<wire::Decision> decide(const DecideInput& input) {
-    // Only names that somebody lists can be undecided; all else ended everywhere or was called by nobody.
-    std::vector<Index> survivors;
-    std::set<wire::OpKey> keys;
-    for (const auto& [member, answer] : input.survivors) {
-        survivors.emplace_back(member, *answer);
-        for (const wire::OpRecord& record : answer->records) keys.insert(record.key);
-    }
+    const std::vector<Index> survivors = index(input);
     std::vector<wire::Decision> out;
-    for (const wire::OpKey& key : keys) {
+    for (const wire::OpKey& key : undecided_of(survivors)) {
         std::vector<Entry> entries;
         for (const Index& survivor : survivors) entries.push_back(survivor.entry(key));
-        const bool over = std::all_of(entries.begin(), entries.end(), [](const Entry& e) {
-            return e.ended_before || (e.record != nullptr && e.record->state == wire::OpState::kSuccess);
-        });
-        if (over) continue;
         wire::Decision decision;
         decision.key = key;
         decide_one(input, entries, decision);
         out.push_back(std::move(decision));
     }
     return out;
+}
+
+void shrink(wire::Install& message, size_t bytes_max, bool redo) {
+    size_t bytes = wire::encode(message).size();
+    if (bytes <= bytes_max) return;
+    for (wire::Decision& decision : message.decisions) {
+        if (decision.text.size() <= kShortTextBytes) continue;
+        bytes -= std::min(decision.text.size(), wire::kTextBytesMax) - kShortTextBytes;
+        decision.text.resize(kShortTextBytes);
+    }
+    std::vector<std::pair<size_t, wire::Decision*>> attempts;
+    for (wire::Decision& decision : message.decisions) {
+        size_t map_bytes = 0;
+        for (const wire::FinalsOf& finals : decision.finals) map_bytes += wire::encode(finals).size();
+        if (map_bytes > 0) attempts.emplace_back(map_bytes, &decision);
+    }
+    std::stable_sort(attempts.begin(), attempts.end(),
+                     [](const auto& a, const auto& b) { return a.first > b.first; });
+    for (auto& [map_bytes, decision] : attempts) {
+        if (bytes <= bytes_max) return;
+        bytes -= map_bytes + decision->text.size();
+        decision->finals.clear();
+        decision->verdict = wire::Verdict::kAbort;
+        decision->redo = redo && decision->key.kind == wire::OpKind::kReduce;
+        decision->text = "too many operations were interrupted at once";
+        bytes += decision->text.size();
+    }
 }
 
 }  // namespace pccl::core

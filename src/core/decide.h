@@ -21,8 +21,16 @@ struct DecideInput {
     Mutations mutations;
 };
 
+/// Operations that somebody lists and that have not ended everywhere.
+std::vector<wire::OpKey> undecided(const DecideInput& input);
+
 /// One decision for each operation that has not ended everywhere under an applied Install. The order of the
 /// rules is fail, commit, finish, cancel, resume, abort.
 std::vector<wire::Decision> decide(const DecideInput& input);
+
+/// Makes an Install fit into `bytes_max`: long texts are cut, then attempts that would go on are aborted,
+/// those with the largest maps first, for that is right whenever an attempt has not been committed. With
+/// `redo` they run again.
+void shrink(wire::Install& message, size_t bytes_max, bool redo);
 
 }  // namespace pccl::core

@@ -113,6 +113,7 @@ Status Member::optimize_topology(TimeUs now, Ticket* ticket) {
 Status Member::cancel(TimeUs now, Ticket ticket) { return state_->cancel(now, ticket); }
 Status Member::leave(TimeUs now, Ticket* ticket) { return state_->leave(now, ticket); }
 void Member::abandon(TimeUs now, const Status& status) { state_->set_fate(now, status); }
+TimeUs Member::coordinator_heard() const { return state_->coordinator_heard_; }
 
 const CallResult* Member::result(Ticket ticket) const {
     const auto at = state_->calls_.find(ticket);
@@ -168,6 +169,12 @@ std::string Member::describe() const {
                std::to_string(link.flow.slots_left) + "\n";
     }
     return out;
+}
+
+Holdings Member::holdings() const {
+    const MemberState& s = *state_;
+    return {s.ops_.size(),   s.tombstones_.size(),   s.future_.size(),
+            s.future_bytes_, s.slots_.bytes_taken(), s.links_.size()};
 }
 
 }  // namespace pccl::core

@@ -39,8 +39,10 @@ struct MemberConfig {
     uint64_t eager_bytes_per_peer =
         4 << 20;  ///< data accepted from one peer for operations not called here yet
     uint32_t parked_slots_per_peer =
-        8;                     ///< operands from one peer that wait for earlier ones in the fold order
-    uint32_t tags_max = 4096;  ///< beyond, counters are reset at the next quiet moment
+        8;                           ///< operands from one peer that wait for earlier ones in the fold order
+    uint32_t tags_max = 4096;        ///< beyond, counters are reset at the next quiet moment
+    size_t map_bytes_max = 6 << 20;  ///< of what is final of interrupted operations, in one answer to a
+                                     ///< proposal; beyond, it is computed again
     Logger log;
     Mutations mutations;
 };
@@ -107,6 +109,16 @@ struct DataOut {
     std::span<const uint8_t> payload;
 };
 
+/// What a member keeps because of what others sent, for tests of its bounds and for debugging.
+struct Holdings {
+    size_t operations = 0;     ///< open here, or heard of
+    size_t reports = 0;        ///< ends of operations that were not called here
+    size_t future_frames = 0;  ///< of an epoch that is promised and not installed
+    size_t future_bytes = 0;   ///< of the bodies of those
+    size_t slot_bytes = 0;     ///< payloads that wait for their place
+    size_t links = 0;
+};
+
 using Ticket = uint64_t;
 
 class MemberState;
@@ -164,6 +176,8 @@ class Member {
     Status leave(TimeUs now, Ticket* ticket);
     /// Ends everything locally with `status`: the process is going away or the driver failed.
     void abandon(TimeUs now, const Status& status);
+    /// When the coordinator last said something.
+    TimeUs coordinator_heard() const;
 
     /// The result of an ended call, or null while it is going on or for an unknown ticket.
     const CallResult* result(Ticket ticket) const;
@@ -186,6 +200,7 @@ class Member {
 
     /// One line per operation and link, for tests and debugging.
     std::string describe() const;
+    Holdings holdings() const;
 
    private:
     std::unique_ptr<MemberState> state_;

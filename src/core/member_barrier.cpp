@@ -29,7 +29,7 @@ void MemberState::pump(TimeUs now, Op& op) {
         }
         serve_shared(op);
     }
-    const bool complete = op.run      ? op.run->complete()
+    const bool complete = op.run      ? op.run->complete() && (op.run->segments() > 0 || all_called(op))
                           : op.shared ? op.shared->elected() && op.shared->complete()
                                       : true;
     if (complete && !op.in_barrier) return enter_barrier(now, op);
@@ -76,7 +76,7 @@ plan::BarrierRound MemberState::shared_round(const Op& op) const {
 void MemberState::enter_barrier(TimeUs now, Op& op) {
     op.in_barrier = true;
     op.round = 0;
-    if (op.key.kind == wire::OpKind::kPendingQuery && peers_wait_) op.flags |= wire::kFlagPeersPending;
+    sample_flags(op);
     const auto size = static_cast<plan::Rank>(members_.size());
     if (op.shared) {
         op.rounds.assign(1, shared_round(op));
@@ -84,8 +84,13 @@ void MemberState::enter_barrier(TimeUs now, Op& op) {
         op.rounds = plan::make_barrier(size, rank_);
     }
     if (!op.rounds.empty()) send_done(op);
-    if (config_.mutations.no_barrier) return end(now, op, {});
+    // A shared state is served during its barrier: without one it does not disagree, it just never comes.
+    if (config_.mutations.no_barrier && !op.shared) return end(now, op, {});
     advance_barrier(now, op);
+}
+
+void MemberState::sample_flags(Op& op) {
+    if (op.key.kind == wire::OpKind::kPendingQuery && peers_wait_) op.flags |= wire::kFlagPeersPending;
 }
 
 void MemberState::send_done(Op& op) {
@@ -107,11 +112,12 @@ bool MemberState::round_passed(const Op& op) const {
     const auto reported =
         static_cast<size_t>(std::count_if(from.begin(), from.end(), [&](plan::Rank r) { return done[r]; }));
     return reported == from.size() ||
-           (config_.mutations.majority_barrier && (reported + 1) * 2 > members_.size());
+           (config_.mutations.majority_barrier && !op.shared && (reported + 1) * 2 > members_.size());
 }
 
 void MemberState::advance_barrier(TimeUs now, Op& op) {
     while (op.round < op.rounds.size() && round_passed(op)) {
+        if (config_.mutations.flags_sampled_again) sample_flags(op);
         if (++op.round < op.rounds.size()) send_done(op);
     }
     if (op.round == op.rounds.size()) end(now, op, {});
@@ -151,7 +157,8 @@ void MemberState::end(TimeUs now, Op& op, const Status& status) {
     view_.next_revision = next_revision_;
     TagState& tag = tags_[{op.key.kind, op.key.tag}];
     // A later success tells that all earlier calls of the tag ended everywhere; a later error does not.
-    if (status.ok() || tag.last.size() >= kErrorsKeptMax) tag.last.clear();
+    if (status.ok() || tag.last.size() >= kErrorsKeptMax || errors_kept_ >= wire::kOpsMax) tag.last.clear();
+    errors_kept_ += status.ok() ? 0 : 1;
     wire::OpRecord& last = tag.last.emplace_back(record_of(op));
     last.state = status.ok() ? wire::OpState::kSuccess : wire::OpState::kError;
     last.error = static_cast<uint8_t>(status.code());
@@ -165,6 +172,7 @@ void MemberState::end(TimeUs now, Op& op, const Status& status) {
 
 /// Lets go of everything that refers to an operation.
 void MemberState::erase(Op& op) {
+    uncount(op);
     for (auto& [id, link] : links_) {
         std::erase(link.ready, &op);
         release_in_flight(link, &op.key);

@@ -186,6 +186,7 @@ Op* MemberState::begin_op(TimeUs now, wire::OpKind kind, uint64_t tag, Ticket ti
         slot->remote_called.assign(members_.size(), false);
     }
     Op& op = *slot;
+    uncount(op);
     op.called = true;
     op.ticket = ticket;
     op.descriptor = descriptor;
@@ -196,6 +197,7 @@ Op* MemberState::begin_op(TimeUs now, wire::OpKind kind, uint64_t tag, Ticket ti
         resumed_attempts_.erase(resumed);
     }
     op.started = now;
+    op.timed_from = now;
     op.warn_interval = config_.timeouts.slow_warning;
     op.warn_at = now + op.warn_interval;
     if (op.heard && op.heard->second != descriptor) {

@@ -46,7 +46,7 @@ void MemberState::coordinator_down(TimeUs now, const std::string& why) {
     if (join_ticket_ != 0) {
         CallResult result;
         result.status = {Code::MASTER_CONNECTION_FAILED,
-                         "the coordinator's connection was lost before this peer was admitted: " + why};
+                         "the connection was lost before this peer was admitted: " + why};
         complete(join_ticket_, std::move(result));
         join_ticket_ = 0;
         depart();
@@ -64,6 +64,8 @@ static bool decoded(std::span<const uint8_t> body, Handler handler) {
 
 bool MemberState::coordinator_frame(TimeUs now, wire::Type type, std::span<const uint8_t> body) {
     coordinator_heard_ = now;
+    // Out of the run, nothing concerns this member any more.
+    if (!fate_.ok() && !leaving_) return true;
     switch (type) {
         case wire::Type::kHeartbeat: return true;
         case wire::Type::kWelcome:
@@ -134,6 +136,9 @@ bool MemberState::on_refused(TimeUs now, const wire::Refused& message) {
 
 bool MemberState::on_prepare(TimeUs now, const wire::Prepare& message) {
     if (admitted_) return true;
+    for (const wire::Peer& peer : message.peers) {
+        if (peer.id == config_.id) return false;
+    }
     run_ = message.run;
     prepare_ = message;
     expected_.clear();

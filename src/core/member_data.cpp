@@ -14,7 +14,7 @@ namespace pccl::core {
 Collective::Gate MemberState::gate_of(const Op& op, plan::Rank rank, const Link& link) const {
     Collective::Gate gate;
     gate.receiver_called = op.remote_called[rank];
-    gate.all_called = op.remote_called_count + 1 == members_.size();
+    gate.all_called = all_called(op);
     gate.eager_left = link.flow.eager_left;
     gate.slots_left = link.flow.slots_left;
     return gate;
@@ -156,7 +156,7 @@ Place MemberState::place(TimeUs now, const MemberId& peer, const wire::Data& hea
     const auto rank = rank_of(peer);
     if (!rank || (old && !config_.mutations.accept_old_epoch && !config_.mutations.no_freeze)) return {};
     bool impossible = false;
-    Op* op = find_op(header.key, &impossible);
+    Op* op = find_op(*rank, header.key, &impossible);
     if (impossible) return violation("data of an operation that cannot exist");
     if (op == nullptr) return refuse(link, *rank, header, bytes);
     if (!op->called) {
@@ -214,12 +214,12 @@ bool MemberState::landed(TimeUs now, const MemberId& peer, const wire::Data& hea
         return true;
     }
     bool impossible = false;
-    Op* op = find_op(header.key, &impossible);
     const auto rank = rank_of(peer);
-    if (op == nullptr || !rank) {
+    Op* op = rank ? find_op(*rank, header.key, &impossible) : nullptr;
+    if (op == nullptr) {
         if (landed_flight.is_slot) slots_.give(data);
         if (rank && header.epoch == epoch_) give_back(*rank, header.charge, bytes);
-        return true;
+        return !impossible;
     }
     op->rx_bytes += bytes;
     if (landed_flight.is_early) {

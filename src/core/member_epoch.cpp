@@ -1,5 +1,4 @@
-// Epoch changes at a member: freezing with a snapshot, and installing a new epoch with the coordinator's
-// decisions.
+// Epoch changes at a member: proposals, and installing a new epoch with the coordinator's decisions.
 #include <algorithm>
 
 #include "core/checks.h"
@@ -85,73 +84,15 @@ bool MemberState::on_propose(TimeUs now, wire::Propose message) {
     return true;
 }
 
-/// From here on no operation makes a transition, and nothing of the old epoch is received or sent.
-void MemberState::freeze() {
-    frozen_ = true;
-    for (FutureFrame& frame : future_) {
-        if (frame.slot != nullptr) slots_.give(frame.slot);
-    }
-    future_.clear();
-    future_bytes_ = 0;
-    for (auto& [id, link] : links_) link.flow.future_held = 0;
-    if (config_.mutations.no_freeze) return;
-    outbox_.push_back(Action{Action::Kind::kCutAll});
-    for (auto& [id, link] : links_) release_in_flight(link, nullptr);
-}
-
-wire::OpRecord MemberState::record_of(const Op& op) const {
-    wire::OpRecord record;
-    record.key = op.key;
-    record.descriptor = op.descriptor;
-    record.cancel = op.cancel;
-    record.attempt = op.attempt;
-    record.flags = op.flags;
-    record.state = op.in_barrier ? wire::OpState::kComplete : wire::OpState::kIncomplete;
-    if (op.run) {
-        record.segments = op.run->segments();
-        const bool any = !op.in_barrier && op.run->any_final();
-        if (any) record.finals = op.run->finals();
-    }
-    return record;
-}
-
-wire::Frozen MemberState::frozen_answer() {
-    wire::Frozen answer;
-    answer.id = promised_;
-    answer.installed = epoch_;
-    answer.next_revision = next_revision_;
-    answer.wants_counter_reset = tags_in_use() > config_.tags_max;
-    for (const auto& [name, tag] : tags_) {
-        const bool open = ops_.count({name.first, name.second, tag.calls}) != 0;
-        answer.counters.push_back({name.first, name.second, tag.calls - (open && tag.calls > 0 ? 1 : 0)});
-        if (config_.mutations.forget_returned) continue;
-        answer.records.insert(answer.records.end(), tag.last.begin(), tag.last.end());
-    }
-    for (const auto& [key, status] : tombstones_) {
-        answer.tombstones.push_back(key);
-        if (status.code() != Code::MISMATCH) continue;
-        // The member that saw the mismatch may be gone, and others not have heard of it.
-        wire::OpRecord record;
-        record.key = key;
-        record.state = wire::OpState::kError;
-        record.error = static_cast<uint8_t>(status.code());
-        record.text = status.text();
-        answer.records.push_back(std::move(record));
-    }
-    for (const auto& [key, op] : ops_) {
-        if (!op->called) continue;
-        op->cancel_told = op->cancel;
-        answer.records.push_back(record_of(*op));
-    }
-    return answer;
-}
-
 bool MemberState::on_install(TimeUs now, wire::Install message) {
     if (!fate_.ok() || leaving_) return true;  // On its way out: lists may well be without it.
     if (!contains(message.members, config_.id) || !well_formed(message.members, message.dead_links))
         return false;
     if (message.term < term_ || message.id != promised_ || message.id <= epoch_ || !frozen_) return true;
-    if (!valid(message.constants) || !usable(message)) return false;
+    if (!valid(message.constants) || !usable(message) || !all_valid(message.counters)) return false;
+    if (std::any_of(message.decisions.begin(), message.decisions.end(),
+                    [](const wire::Decision& decision) { return !valid(decision.key); }))
+        return false;
     const bool joining = !admitted_;
     installing_ = true;
     adopt(now, message);
@@ -277,6 +218,7 @@ void MemberState::decide_ops(TimeUs now, const wire::Install& message) {
     for (const auto& [key, decision] : decisions) apply_unheard(*decision);
     // Every end so far is covered by this Install.
     for (auto& [name, tag] : tags_) tag.last.clear();
+    errors_kept_ = 0;
     if (message.reset_counters) {
         tombstones_.clear();
         for (auto& [name, tag] : tags_) tag.calls = 0;
@@ -299,6 +241,10 @@ void MemberState::apply(TimeUs now, Op& op, const wire::Decision& decision) {
     const std::string what = op.key.text() + ", " + phase_of(op);
     switch (decision.verdict) {
         case wire::Verdict::kCommit:
+            if (!op.in_barrier && !config_.mutations.commit_if_any_complete) {
+                return end(now, op,
+                           {Code::INTERNAL_ERROR, what + ": committed without this member's result"});
+            }
             if (!config_.mutations.flags_left_out) op.flags = decision.flags;
             return end(now, op, {});
         case wire::Verdict::kFail: return end(now, op, {failure_code(decision.code), decision.text});
@@ -314,17 +260,14 @@ void MemberState::apply_unheard(const wire::Decision& decision) {
     if (tag != tags_.end() && decision.key.sequence <= tag->second.calls) return;
     switch (decision.verdict) {
         case wire::Verdict::kResume: resumed_attempts_[decision.key] = decision.attempt; return;
-        case wire::Verdict::kFail:
-            tombstones_[decision.key] = {failure_code(decision.code), decision.text};
-            return;
+        case wire::Verdict::kFail: return report(decision.key, {failure_code(decision.code), decision.text});
         case wire::Verdict::kCancel:
-            tombstones_[decision.key] = {Code::CANCELLED,
-                                         decision.key.text() + " was cancelled: " + decision.text};
-            return;
+            return report(decision.key,
+                          {Code::CANCELLED, decision.key.text() + " was cancelled: " + decision.text});
         case wire::Verdict::kAbort:
             if (!decision.redo && !config_.mutations.no_tombstone) {
-                tombstones_[decision.key] = {Code::RANK_CONNECTION_LOST,
-                                             decision.key.text() + ": " + decision.text};
+                report(decision.key,
+                       {Code::RANK_CONNECTION_LOST, decision.key.text() + ": " + decision.text});
             }
             return;
         default: return;
@@ -335,6 +278,9 @@ void MemberState::apply_unheard(const wire::Decision& decision) {
 void MemberState::restart(TimeUs now, Op& op, const wire::Decision* decision) {
     ++op.epochs;
     // A cancellation that came after the answer has not been decided on yet.
+    // One that was decided on and goes on, because it can be finished, gets its time anew: asking again at
+    // once would only change the epoch again before it is finished.
+    if (op.cancel_told) op.timed_from = now;
     op.cancel = op.cancel && !op.cancel_told;
     op.cancel_told = false;
     if (op.cancel) request_change(wire::ChangeReason::kCancel);
@@ -378,13 +324,14 @@ void MemberState::restart(TimeUs now, Op& op, const wire::Decision* decision) {
 
 /// Tells the others that the operation is called here, and lets it move. It may end in here.
 void MemberState::reenter(TimeUs now, Op& op) {
-    if (op.run && !op.run->plan().neighbours().empty()) {
+    if (op.run && (op.run->segments() == 0 || !op.run->plan().neighbours().empty())) {
         wire::Called called;
         called.epoch = epoch_;
         called.key = op.key;
         called.descriptor = op.descriptor;
-        if (op.run->plan().kind() == plan::Kind::kMesh) {
-            // Operands that may have to wait are sent only once all are known to have called.
+        if (op.run->plan().kind() == plan::Kind::kMesh || op.run->segments() == 0) {
+            // Operands that may have to wait are sent only once all are known to have called; an operation
+            // without any is complete then.
             for (plan::Rank r = 0; r < members_.size(); ++r) {
                 if (r != rank_) send_to(r, called);
             }
@@ -413,28 +360,43 @@ void MemberState::take_future(TimeUs now) {
     frames.swap(future_);
     future_bytes_ = 0;
     for (FutureFrame& frame : frames) {
-        if (frame.type != wire::Type::kData) {
-            handle(now, frame.from, frame.type, frame.body);
-            continue;
-        }
-        wire::Data header;
-        const auto rank = rank_of(frame.from);
-        bool impossible = false;
-        Op* op = wire::decode(frame.body, header) && rank && header.epoch == epoch_
-                     ? find_op(header.key, &impossible)
-                     : nullptr;
-        Link* link = rank ? link_of(*rank) : nullptr;
-        if (op == nullptr || link == nullptr) {
-            slots_.give(frame.slot);
-            if (link != nullptr) give_back(*rank, header.charge, frame.bytes);
-            continue;
-        }
-        op->rx_bytes += frame.bytes;
-        op->early.push_back({frame.from, header, frame.slot, frame.bytes});
-        if (!op->called) continue;
-        take_early(now, *op);
-        pump(now, *op);
+        const bool acceptable = frame.type == wire::Type::kData
+                                    ? take_future_data(now, frame)
+                                    : handle(now, frame.from, frame.type, frame.body);
+        const auto link = links_.find(frame.from);
+        if (acceptable || link == links_.end() || !link->second.up) continue;
+        Action action{Action::Kind::kCloseLink};
+        action.peer = frame.from;
+        action.incarnation = link->second.incarnation;
+        action.text = "it sent an invalid frame before this epoch was installed here";
+        // The driver tells nothing back; on_install reports the loss.
+        link->second.up = false;
+        link->second.reason = action.text;
+        release_in_flight(link->second, nullptr);
+        outbox_.push_back(std::move(action));
     }
+}
+
+/// False: data of an operation that cannot exist.
+bool MemberState::take_future_data(TimeUs now, FutureFrame& frame) {
+    wire::Data header;
+    const auto rank = rank_of(frame.from);
+    bool impossible = false;
+    Op* op = wire::decode(frame.body, header) && rank && header.epoch == epoch_
+                 ? find_op(*rank, header.key, &impossible)
+                 : nullptr;
+    Link* link = rank ? link_of(*rank) : nullptr;
+    if (op == nullptr || link == nullptr) {
+        slots_.give(frame.slot);
+        if (link != nullptr) give_back(*rank, header.charge, frame.bytes);
+        return !impossible;
+    }
+    op->rx_bytes += frame.bytes;
+    op->early.push_back({frame.from, header, frame.slot, frame.bytes});
+    if (!op->called) return true;
+    take_early(now, *op);
+    pump(now, *op);
+    return true;
 }
 
 }  // namespace pccl::core

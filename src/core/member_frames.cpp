@@ -2,6 +2,7 @@
 // what is of the epoch that this member has promised but not installed is kept, within a bound, until it is.
 #include <algorithm>
 
+#include "core/checks.h"
 #include "core/member_state.h"
 
 namespace pccl::core {
@@ -9,7 +10,10 @@ namespace {
 
 constexpr size_t kFutureFramesMax = 65536;
 constexpr size_t kFutureBytesMax = 32 << 20;
-constexpr size_t kTombstonesMax = 4096;
+// Reports made by peers' words, and with those made by decisions; the answer to a proposal can list the
+// latter.
+constexpr size_t kReportsByPeersMax = wire::kOpsMax / 2;
+constexpr size_t kReportsMax = wire::kOpsMax;
 constexpr uint8_t kRoundsMax = 16;
 
 }  // namespace
@@ -50,8 +54,8 @@ bool MemberState::handle(TimeUs now, const MemberId& from, wire::Type type, std:
             return in_epoch<wire::Credit>(from, body,
                                           [&](plan::Rank rank, const auto& m) { return on_credit(rank, m); });
         case wire::Type::kMismatch:
-            return in_epoch<wire::Mismatch>(from, body,
-                                            [&](plan::Rank, const auto& m) { return on_mismatch(now, m); });
+            return in_epoch<wire::Mismatch>(
+                from, body, [&](plan::Rank rank, const auto& m) { return on_mismatch(now, rank, m); });
         case wire::Type::kOffer:
             return in_epoch<wire::Offer>(
                 from, body, [&](plan::Rank rank, const auto& m) { return on_offer(now, rank, m); });
@@ -68,24 +72,33 @@ bool MemberState::handle(TimeUs now, const MemberId& from, wire::Type type, std:
 }
 
 bool MemberState::keep_future(const MemberId& from, wire::Type type, std::span<const uint8_t> body) {
-    if (future_.size() >= kFutureFramesMax || future_bytes_ + body.size() > kFutureBytesMax) {
+    Flow& flow = links_[from].flow;
+    if (over_share(flow.future_frames, future_.size(), kFutureFramesMax) ||
+        over_share(flow.future_bytes + body.size(), future_bytes_ + body.size(), kFutureBytesMax)) {
         log(LogLevel::kWarn, who(from) + " sent more frames of a new epoch than are kept");
         return false;
     }
+    ++flow.future_frames;
+    flow.future_bytes += body.size();
     future_bytes_ += body.size();
     future_.push_back({from, type, {body.begin(), body.end()}, nullptr, 0});
     return true;
 }
 
-Op* MemberState::find_op(const wire::OpKey& key, bool* violation) {
+/// Whether a peer for which `held_for_peer` of the `held` things are kept must not add to them: each peer may
+/// have its equal share in any case, and more as long as there is room, but never nearly all.
+bool MemberState::over_share(size_t held_for_peer, size_t held, size_t max) const {
+    const size_t members = std::max<size_t>({members_.size(), proposal_ ? proposal_->members.size() : 0, 1});
+    return held_for_peer >= max - max / 4 || (held >= max && held_for_peer >= max / members);
+}
+
+Op* MemberState::find_op(plan::Rank from, const wire::OpKey& key, bool* violation) {
     *violation = false;
     if (const auto at = ops_.find(key); at != ops_.end()) return at->second.get();
-    const auto kind = static_cast<uint8_t>(key.kind);
-    const bool known_kind =
-        kind >= 1 && kind <= wire::kOpKindLast && (key.kind == wire::OpKind::kReduce || key.tag == 0);
     const auto tag = tags_.find({key.kind, key.tag});
     const uint64_t calls = tag == tags_.end() ? 0 : tag->second.calls;
-    if (known_kind && (key.sequence <= calls || tombstones_.count(key) != 0)) return nullptr;
+    *violation = !valid(key);
+    if (*violation || key.sequence <= calls || tombstones_.count(key) != 0) return nullptr;
     // Others can be ahead by the call that is open here, by what was reported here but not called yet, and by
     // one more.
     uint64_t reported = 0;
@@ -94,28 +107,51 @@ Op* MemberState::find_op(const wire::OpKey& key, bool* violation) {
          ++grave) {
         ++reported;
     }
-    if (!known_kind || key.sequence > calls + reported + 2 || ops_.size() >= wire::kOpsMax) {
+    Flow& flow = links_[members_[from]].flow;
+    if (key.sequence > calls + reported + 2 || over_share(flow.heard_ops, ops_.size(), wire::kOpsMax)) {
         *violation = true;
         return nullptr;
     }
+    ++flow.heard_ops;
     auto op = std::make_unique<Op>();
     op->key = key;
     op->remote_called.assign(members_.size(), false);
+    op->opened_by = members_[from];
     withdraw_soft_vote();
     return (ops_[key] = std::move(op)).get();
 }
 
+/// An operation that is called here, or goes, counts no longer for the peer that was the first to speak of
+/// it.
+void MemberState::uncount(Op& op) {
+    if (!op.opened_by) return;
+    const auto link = links_.find(*op.opened_by);
+    if (link != links_.end() && link->second.flow.heard_ops > 0) --link->second.flow.heard_ops;
+    op.opened_by.reset();
+}
+
+/// Keeps the end of an operation for its late caller.
+void MemberState::report(const wire::OpKey& key, Status status) {
+    if (tombstones_.size() >= kReportsMax && tombstones_.count(key) == 0) {
+        log(LogLevel::kError, "too many operations have ended before they were called here: the end of " +
+                                  key.text() + " is not kept");
+        return;
+    }
+    tombstones_[key] = std::move(status);
+}
+
 bool MemberState::on_called(TimeUs now, plan::Rank from, const wire::Called& message) {
     bool impossible = false;
-    Op* op = find_op(message.key, &impossible);
+    Op* op = find_op(from, message.key, &impossible);
     if (op == nullptr) return !impossible;
     if (descriptors_differ(now, *op, members_[from], message.descriptor)) return true;
     if (op->remote_called[from]) return true;
     op->remote_called[from] = true;
     ++op->remote_called_count;
     if (!op->called) return true;
-    if (op->remote_called_count + 1 == members_.size()) {
+    if (all_called(*op)) {
         announce_all(*op);
+        if (op->run && op->run->segments() == 0) pump(now, *op);
     } else {
         announce(*op, from);
     }
@@ -125,7 +161,7 @@ bool MemberState::on_called(TimeUs now, plan::Rank from, const wire::Called& mes
 bool MemberState::on_done(TimeUs now, plan::Rank from, const wire::Done& message) {
     if (message.round >= kRoundsMax) return false;
     bool impossible = false;
-    Op* op = find_op(message.key, &impossible);
+    Op* op = find_op(from, message.key, &impossible);
     if (op == nullptr) return !impossible;
     if (descriptors_differ(now, *op, members_[from], message.descriptor)) return true;
     if (op->done.size() <= message.round) op->done.resize(message.round + 1u);
@@ -179,16 +215,24 @@ void MemberState::raise_mismatch(TimeUs now, Op& op, const MemberId& member, con
     for (plan::Rank r = 0; r < members_.size(); ++r) {
         if (r != rank_) send_to(r, message);
     }
-    on_mismatch(now, message);
+    on_mismatch(now, rank_, message);
 }
 
-bool MemberState::on_mismatch(TimeUs now, const wire::Mismatch& message) {
-    bool impossible = false;
-    if (!rank_of(message.first_member) || !rank_of(message.second_member) || message.first == message.second)
+bool MemberState::on_mismatch(TimeUs now, plan::Rank from, const wire::Mismatch& message) {
+    // Whoever notices a difference tells it to all, and is one of the two.
+    if (message.first_member != members_[from] || message.second_member == message.first_member ||
+        !rank_of(message.second_member) || message.first == message.second)
         return false;
-    Op* op = find_op(message.key, &impossible);
+    bool impossible = false;
+    Op* op = find_op(from, message.key, &impossible);
     if (op == nullptr) return !impossible;
-    if (!op->called && tombstones_.size() >= kTombstonesMax) return false;
+    if (message.second_member == config_.id && (!op->called || op->descriptor != message.second))
+        return false;
+    if (!op->called) {
+        Flow& flow = links_[members_[from]].flow;
+        if (over_share(flow.reports, tombstones_.size(), kReportsByPeersMax)) return false;
+        ++flow.reports;
+    }
     const Status status{Code::MISMATCH, message.key.text() +
                                             ": descriptors differ: " + who(message.first_member) +
                                             " called it with " + message.first.text() + ", " +
@@ -199,15 +243,17 @@ bool MemberState::on_mismatch(TimeUs now, const wire::Mismatch& message) {
     } else {
         const wire::OpKey key = op->key;
         erase(*op);
-        tombstones_[key] = status;
+        report(key, status);
     }
     return true;
 }
 
 bool MemberState::on_offer(TimeUs now, plan::Rank from, const wire::Offer& message) {
-    if (message.key.kind != wire::OpKind::kSharedState) return false;
+    if (message.key.kind != wire::OpKind::kSharedState ||
+        message.strategy > static_cast<uint8_t>(SyncStrategy::kSendOnly))
+        return false;
     bool impossible = false;
-    Op* op = find_op(message.key, &impossible);
+    Op* op = find_op(from, message.key, &impossible);
     if (op == nullptr) return !impossible;
     if (!op->called) {
         const bool repeated = std::any_of(op->early_offers.begin(), op->early_offers.end(),
@@ -246,8 +292,12 @@ bool MemberState::on_relay(TimeUs now, const MemberId& from, const wire::Relay& 
         handle(now, message.from, message.type, message.body);
         return true;
     }
+    // Forwarding what its receiver must refuse would cost this member its own link to the receiver.
+    const auto author = rank_of(message.from);
     const auto to = rank_of(message.to);
-    if (message.from != from || !to || !topology_.linked(rank_, *to)) return true;
+    if (message.from != from || !author || !to || topology_.linked(*author, *to) ||
+        plan::relay_between(topology_, *author, *to) != rank_)
+        return false;
     send_body(*to, wire::Type::kRelay, wire::encode(message));
     return true;
 }

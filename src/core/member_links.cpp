@@ -58,6 +58,9 @@ void MemberState::link_down(TimeUs now, const MemberId& peer, uint64_t incarnati
             if (member.id == peer && is_initiator(proposal_->members, peer)) connect_to(now, member);
         }
         report_links();
+    } else if (config_.mutations.lane_reopened && rank_of(peer)) {
+        link.heard = now;
+        if (is_initiator(peers_, peer)) connect_to(now, peers_[*rank_of(peer)]);
     } else if (rank_of(peer)) {
         suspect(now, peer, true, why);
     } else {
@@ -83,7 +86,7 @@ wire::HelloAck MemberState::judge_hello(const wire::Hello& hello) const {
                      std::to_string(wire::kProtocolVersion);
         return ack;
     }
-    if (hello.to != config_.id) {
+    if (hello.to != config_.id || hello.from == config_.id) {
         ack.reason = "another member listens here";
         return ack;
     }
@@ -193,7 +196,12 @@ void MemberState::tick(TimeUs now) {
 
 void MemberState::tick_links(TimeUs now) {
     for (auto& [id, link] : links_) {
-        if (!link.up) continue;
+        if (!link.up) {
+            const bool given_up = config_.mutations.lane_reopened && rank_of(id) && !proposal_ &&
+                                  (link.failed || now - link.heard > config_.timeouts.liveness);
+            if (given_up) suspect(now, id, true, "it cannot be opened again");
+            continue;
+        }
         if (now - link.sent >= config_.timeouts.heartbeat) {
             link.sent = now;
             Action action{Action::Kind::kToPeer};
@@ -253,12 +261,18 @@ void MemberState::tick_coordinator(TimeUs now) {
 }
 
 void MemberState::tick_ops(TimeUs now) {
+    std::vector<Op*> late;
     for (auto& [key, op] : ops_) {
         if (!op->called) continue;
-        if (config_.timeouts.operation > 0 && now - op->started > config_.timeouts.operation && !op->cancel)
+        const bool over = config_.timeouts.operation > 0 && now - op->timed_from > config_.timeouts.operation;
+        if (over && config_.mutations.local_timeout && !frozen_) {
+            late.push_back(op.get());
+        } else if (over && !op->cancel) {
             cancel_op(now, *op);
+        }
         if (now >= op->warn_at) warn_slow(now, *op);
     }
+    for (Op* op : late) end(now, *op, {Code::CANCELLED, op->key.text() + " was over its time"});
     if (frozen_ && coordinator_up_ && now - frozen_since_ > config_.timeouts.slow_warning) {
         log(LogLevel::kWarn, "an epoch change has been under way for " +
                                  std::to_string((now - frozen_since_) / kSecond) + " s");

@@ -6,7 +6,8 @@
 //   member_frames.cpp       control frames from peers
 //   member_links.cpp        links, suspicions, liveness
 //   member_coordinator.cpp  registration, votes, fate
-//   member_epoch.cpp        freeze and install
+//   member_freeze.cpp       freeze and its answer
+//   member_epoch.cpp        proposals and installs
 // Invariants: an operation is in `ops_` from when it was first heard of or called until its end; `frozen_`
 // means that no operation makes a transition; ranks are positions in `members_`, which only an Install
 // changes.
@@ -53,7 +54,8 @@ struct Op {
     size_t remote_called_count = 0;
     std::vector<std::vector<bool>> done;  ///< by barrier round, then rank
     std::optional<std::pair<MemberId, wire::Descriptor>>
-        heard;  ///< somebody's descriptor, to compare with ours
+        heard;                          ///< somebody's descriptor, to compare with ours
+    std::optional<MemberId> opened_by;  ///< who counts for it while it is not called here
     std::vector<EarlyData> early;
     std::vector<std::pair<plan::Rank, wire::Offer>> early_offers;
 
@@ -65,6 +67,7 @@ struct Op {
     bool cancel = false;
     bool cancel_told = false;  ///< the last Frozen answer said so
     TimeUs started = 0;
+    TimeUs timed_from = 0;  ///< its own time-out runs from here
     TimeUs warn_at = 0;
     TimeUs warn_interval = 0;
     uint64_t tx_bytes = 0, rx_bytes = 0, epochs = 0;
@@ -88,6 +91,11 @@ struct Flow {
     uint64_t eager_due = 0;  ///< used up, to be given back with the next Credit
     uint32_t slots_due = 0;
     uint64_t future_held = 0;  ///< eager bytes of the epoch that is promised, not installed
+    // What is kept because this peer was the first to send it, so that no peer uses up what all share.
+    size_t future_frames = 0;
+    size_t future_bytes = 0;
+    size_t heard_ops = 0;  ///< operations that are not called here
+    size_t reports = 0;    ///< ends of such operations
 };
 
 /// A payload being received.
@@ -186,9 +194,12 @@ class MemberState {
 
     // member_barrier.cpp
     void pump(TimeUs now, Op& op);
+    /// Of an operation without elements nothing but its call shows that a contributor took part.
+    bool all_called(const Op& op) const { return op.remote_called_count + 1 == members_.size(); }
     plan::BarrierRound shared_round(const Op& op) const;
     void enter_barrier(TimeUs now, Op& op);
     void advance_barrier(TimeUs now, Op& op);
+    void sample_flags(Op& op);
     void send_done(Op& op);
     bool round_passed(const Op& op) const;
     void end(TimeUs now, Op& op, const Status& status);
@@ -202,21 +213,25 @@ class MemberState {
     bool on_called(TimeUs now, plan::Rank from, const wire::Called& message);
     bool on_done(TimeUs now, plan::Rank from, const wire::Done& message);
     bool on_credit(plan::Rank from, const wire::Credit& message);
-    bool on_mismatch(TimeUs now, const wire::Mismatch& message);
+    bool on_mismatch(TimeUs now, plan::Rank from, const wire::Mismatch& message);
     bool on_offer(TimeUs now, plan::Rank from, const wire::Offer& message);
     bool on_pull(plan::Rank from, const wire::Pull& message);
     bool on_relay(TimeUs now, const MemberId& from, const wire::Relay& message);
     template <class Message, class Handler>
     bool in_epoch(const MemberId& from, std::span<const uint8_t> body, Handler handler);
     /// The open operation of that name, made if it was not heard of. Null: it ended, or with `violation` it
-    /// cannot exist.
-    Op* find_op(const wire::OpKey& key, bool* violation);
+    /// cannot exist, or `from` has spoken of more than are kept.
+    Op* find_op(plan::Rank from, const wire::OpKey& key, bool* violation);
+    bool over_share(size_t held_for_peer, size_t held, size_t max) const;
+    void uncount(Op& op);
+    void report(const wire::OpKey& key, Status status);
     bool descriptors_differ(TimeUs now, Op& op, const MemberId& member, const wire::Descriptor& theirs);
     void raise_mismatch(TimeUs now, Op& op, const MemberId& member, const wire::Descriptor& theirs);
     template <class Message>
     void send_to(plan::Rank rank, const Message& message);
     void send_body(plan::Rank rank, wire::Type type, std::vector<uint8_t> body);
     bool keep_future(const MemberId& from, wire::Type type, std::span<const uint8_t> body);
+    bool take_future_data(TimeUs now, FutureFrame& frame);
 
     // member_links.cpp
     void link_up(TimeUs now, const MemberId& peer, uint64_t incarnation);
@@ -255,11 +270,15 @@ class MemberState {
     void to_coordinator(const Message& message);
     void request_change(wire::ChangeReason reason);
 
-    // member_epoch.cpp
-    bool on_propose(TimeUs now, wire::Propose message);
+    // member_freeze.cpp
     void freeze();
     wire::Frozen frozen_answer();
+    void list_reports(wire::Frozen& answer) const;
+    void list_open(wire::Frozen& answer);
     wire::OpRecord record_of(const Op& op) const;
+
+    // member_epoch.cpp
+    bool on_propose(TimeUs now, wire::Propose message);
     bool on_install(TimeUs now, wire::Install message);
     void adopt(TimeUs now, const wire::Install& message);
     void decide_ops(TimeUs now, const wire::Install& message);
@@ -333,6 +352,7 @@ class MemberState {
     std::map<std::pair<wire::OpKind, uint64_t>, TagState> tags_;
     std::map<wire::OpKey, Status> tombstones_;
     std::map<wire::OpKey, wire::EpochId> resumed_attempts_;
+    size_t errors_kept_ = 0;  ///< in all of tags_
     std::deque<QueuedCall> queue_;
     bool reset_requested_ = false;
 

@@ -14,6 +14,13 @@ struct Mutations {
     bool no_tombstone = false;            ///< do not remember reports for operations that were not called yet
     bool accept_old_epoch = false;        ///< do not drop frames of older epochs
     bool flags_left_out = false;          ///< decisions do not carry the barrier's flags
+    bool joiners_decide = false;          ///< count newcomers among the survivors in decisions
+    bool no_resend = false;  ///< do not send the last Install again to a member that registers again
+    bool lane_reopened =
+        false;  ///< open a lost link again within the epoch, and tell the coordinator only when that fails
+    bool flags_sampled_again = false;  ///< sample the flags at every step of the barrier instead of once
+    bool local_timeout = false;   ///< end an operation that is over its time alone, instead of by decision
+    bool reuse_epoch_id = false;  ///< propose anew under the same id, and read the old connection of a member
 #else
     static constexpr bool no_barrier = false;
     static constexpr bool majority_barrier = false;
@@ -24,6 +31,12 @@ struct Mutations {
     static constexpr bool no_tombstone = false;
     static constexpr bool accept_old_epoch = false;
     static constexpr bool flags_left_out = false;
+    static constexpr bool joiners_decide = false;
+    static constexpr bool no_resend = false;
+    static constexpr bool lane_reopened = false;
+    static constexpr bool flags_sampled_again = false;
+    static constexpr bool local_timeout = false;
+    static constexpr bool reuse_epoch_id = false;
 #endif
 };
 

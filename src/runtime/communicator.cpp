@@ -1,7 +1,9 @@
 // The communicator: a session per membership, and what blocks on top of it.
 #include "runtime/communicator.h"
 
+#include <chrono>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "kernel/hash.h"
@@ -17,6 +19,8 @@ namespace {
 constexpr int kTriesMax = 64;
 /// Tickets of the program carry the number of their session, since every session counts from one.
 constexpr int kSessionShift = 48;
+/// How often a thread that waits for another one's connect() to end looks.
+constexpr auto kConnectLookPause = std::chrono::milliseconds(5);
 
 Status not_connected() { return {Code::INVALID_USAGE, "the communicator is not connected"}; }
 
@@ -58,6 +62,27 @@ class Communicator::Impl {
         refresh_view(*in);
         return status;
     }
+    void set_joining(std::shared_ptr<Session> to) {
+        const std::lock_guard lock(mutex);
+        joining = std::move(to);
+    }
+    /// Takes the lock of connect() and leave(), and ends a connect() that holds it. True: there was one.
+    bool interrupt_connect(std::unique_lock<std::mutex>& lock) {
+        bool stopped = false;
+        while (!lock.try_lock()) {
+            std::shared_ptr<Session> other;
+            {
+                const std::lock_guard guard(mutex);
+                other = joining;
+            }
+            if (other != nullptr) {
+                other->stop_joining();
+                stopped = true;
+            }
+            std::this_thread::sleep_for(kConnectLookPause);
+        }
+        return stopped;
+    }
     void end_session() {
         std::shared_ptr<Session> old;
         {
@@ -73,6 +98,7 @@ class Communicator::Impl {
     std::mutex connecting;     // one connect() or leave() at a time; held while it blocks
     LoopThread loop;           // ends last: sessions close their handles on it
     bool loop_started = false;
+    std::shared_ptr<Session> joining;  // what connect() waits for
     std::shared_ptr<Session> session;
     uint64_t number = 0;  // of the session
     core::View snapshot;
@@ -94,7 +120,9 @@ Status Communicator::connect() {
         impl_->loop_started = true;
     }
     auto session = std::make_shared<Session>(impl_->loop, impl_->options);
+    impl_->set_joining(session);
     const Status status = session->connect();
+    impl_->set_joining(nullptr);
     if (!status.ok()) {
         session->leave();
         return status;
@@ -112,8 +140,9 @@ bool Communicator::connected() const {
 }
 
 Status Communicator::leave() {
-    const std::lock_guard connecting(impl_->connecting);
-    if (impl_->current() == nullptr) return not_connected();
+    std::unique_lock connecting(impl_->connecting, std::defer_lock);
+    const bool stopped = impl_->interrupt_connect(connecting);
+    if (impl_->current() == nullptr) return stopped ? Status() : not_connected();
     impl_->end_session();
     return {};
 }

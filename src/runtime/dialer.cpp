@@ -16,11 +16,20 @@ struct Dialer::OutgoingLane final : transport::LaneOwner {
     bool lane_frame(transport::Lane&, wire::Type type, std::span<const uint8_t> body,
                     std::string* why) override {
         wire::HelloAck ack;
+        // Another version may have laid out the rest differently.
+        wire::Decoder version_only(body);
+        version_only(ack.version);
+        const bool foreign = version_only.ok() && ack.version != wire::kProtocolVersion;
+        if (type == wire::Type::kHelloAck && foreign) {
+            *why = "the peer speaks protocol version " + std::to_string(ack.version) + ", this member " +
+                   std::to_string(wire::kProtocolVersion);
+            return false;
+        }
         if (type != wire::Type::kHelloAck || answered || !wire::decode(body, ack)) {
             *why = "the answer to the hello is not valid";
             return false;
         }
-        return dialer.answered(index, ack, why);
+        return dialer.answered(index, ack);
     }
     transport::IncomingPlace lane_place(transport::Lane&, const wire::Data&, uint32_t) override {
         return {nullptr, true, "data before the handshake"};
@@ -140,12 +149,8 @@ void Dialer::connect_failed(const std::string& why) {
     }
 }
 
-bool Dialer::answered(size_t index, const wire::HelloAck& ack, std::string* why) {
+bool Dialer::answered(size_t index, const wire::HelloAck& ack) {
     OutgoingLane& outgoing = *lanes_[index];
-    if (ack.version != wire::kProtocolVersion && ack.accepted) {
-        *why = "the peer speaks another version of the protocol";
-        return false;
-    }
     if (!ack.accepted) {
         const std::string text = outgoing.lane->remote() + " refused: " + ack.reason;
         outgoing.lane->close();

@@ -45,7 +45,7 @@ class Dialer {
     void abort_round();
     void connected(size_t index, int fd, const transport::SocketAddress& remote);
     void connect_failed(const std::string& why);
-    bool answered(size_t index, const wire::HelloAck& ack, std::string* why);
+    bool answered(size_t index, const wire::HelloAck& ack);
     enum class Failure : uint8_t { kBroken, kRefusedForNow, kRefusedForGood };
     void lane_failed(size_t index, const std::string& why, Failure failure);
     void look_up_names();

@@ -98,7 +98,11 @@ void LinkTable::refuse(Handshake& handshake, const wire::HelloAck& ack) {
 
 bool LinkTable::greet(Handshake& handshake, std::span<const uint8_t> body, std::string* why) {
     wire::Hello hello;
-    if (!wire::decode(body, hello)) {
+    // The version stands first, so that another version can be told so whatever follows it.
+    wire::Decoder version_only(body);
+    version_only(hello.version);
+    const bool ours = version_only.ok() && hello.version == wire::kProtocolVersion;
+    if (!version_only.ok() || (ours && !wire::decode(body, hello))) {
         *why = "the hello is not valid";
         return false;
     }

@@ -31,9 +31,10 @@ const Link* LinkTable::find(const MemberId& peer) const {
 }
 
 void LinkTable::connect(const MemberId& peer, const std::vector<wire::Endpoint>& endpoints, TimeUs deadline) {
-    auto& slot = dialers_[peer];
-    if (slot == nullptr) slot = std::make_unique<Dialer>(*this, peer, ++dialers_made_);
-    slot->dial(endpoints, deadline);
+    auto at = dialers_.find(peer);
+    if (at == dialers_.end())
+        at = dialers_.emplace(peer, std::make_unique<Dialer>(*this, peer, ++dialers_made_)).first;
+    at->second->dial(endpoints, deadline);
 }
 
 void LinkTable::resolved(const MemberId& peer, uint64_t number,
@@ -126,10 +127,10 @@ void LinkTable::establish(const MemberId& peer, uint64_t incarnation,
                           std::vector<std::unique_ptr<transport::Lane>> lanes) {
     if (const auto old = links_.find(peer); old != links_.end())
         fail(*old->second, "replaced by a new connection of the peer");
-    auto& slot = links_[peer];
-    PCCL_ASSERT(slot == nullptr);
-    slot = std::make_unique<Link>(*this, peer, incarnation, std::move(lanes));
-    Link& opened = *slot;
+    const auto [slot, added] =
+        links_.emplace(peer, std::make_unique<Link>(*this, peer, incarnation, std::move(lanes)));
+    PCCL_ASSERT(added);
+    Link& opened = *slot->second;
     if (opened.same_host()) ++same_host_links_;
     events_.link_up(peer, incarnation);
     if (opened.closed()) return;

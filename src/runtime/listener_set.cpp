@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <utility>
 
 #include "transport/control.h"
@@ -87,7 +88,7 @@ Status ListenerSet::resolve(uv_loop_t* loop, const wire::Endpoint& endpoint,
     return {};
 }
 
-/// `again`: the port that the system chose is taken on another address, so that a new attempt may succeed.
+/// `again`: a port that the system chose is taken on another address, so that a new attempt may succeed.
 Status ListenerSet::bind_all(uv_loop_t* loop, const std::vector<wire::Endpoint>& endpoints, bool* again) {
     *again = false;
     // A socket for all IPv6 addresses would take the IPv4 ones as well, and clash with a listener of their
@@ -95,14 +96,21 @@ Status ListenerSet::bind_all(uv_loop_t* loop, const std::vector<wire::Endpoint>&
     const bool v6_only = std::any_of(endpoints.begin(), endpoints.end(), [](const wire::Endpoint& endpoint) {
         return endpoint.host.find(':') == std::string::npos;
     });
+    std::vector<uint16_t> chosen;           // by the system: the n-th for the n-th port 0 of each host
+    std::map<std::string, size_t> asked_0;  // how often each host came with port 0
     for (const wire::Endpoint& endpoint : endpoints) {
-        const uint16_t wanted = endpoint.port == 0 ? port_ : endpoint.port;
+        const size_t nth = endpoint.port == 0 ? asked_0[endpoint.host]++ : 0;
+        const bool shares = endpoint.port == 0 && nth < chosen.size();
+        const uint16_t wanted = shares ? chosen[nth] : endpoint.port;
         uint16_t bound = 0;
         bool busy = false;
         if (Status status = bind_endpoint(loop, endpoint, wanted, v6_only, &bound, &busy); !status) {
-            *again = busy && endpoints.front().port == 0 && endpoint.port == 0;
+            const bool by_chance =
+                endpoint.port == 0 || std::find(chosen.begin(), chosen.end(), endpoint.port) != chosen.end();
+            *again = busy && by_chance;
             return status;
         }
+        if (endpoint.port == 0 && !shares) chosen.push_back(bound);
         if (port_ == 0) port_ = bound;
         addresses_.push_back(text_of(endpoint.host, bound));
     }

@@ -21,15 +21,16 @@ class ListenerSet {
     /// Called with the listener to accept from, or with a negative libuv code.
     using OnConnection = std::function<void(uv_stream_t* listener, int status)>;
 
-    /// Binds every "host:port" and listens; all or none. Port 0 lets the system choose for the first address,
-    /// and means the port of the first address for later ones. After a failure the loop has no handles of
-    /// this set any more.
+    /// Binds every "host:port" and listens; all or none. Port 0 lets the system choose: hosts that come with
+    /// it once share one port, and a host that comes with it again gets another one. After a failure the loop
+    /// has no handles of this set any more.
     Status bind(uv_loop_t* loop, const std::vector<std::string>& listen, OnConnection on_connection);
     /// Stops listening; the handles are freed by the loop.
     void close();
 
     /// "host:port" in the order given to bind().
     const std::vector<std::string>& addresses() const { return addresses_; }
+    /// That of the first address.
     uint16_t port() const { return port_; }
 
    private:

@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "base/check.h"
+#include "base/contain.h"
 
 namespace pccl::runtime {
 
@@ -72,7 +73,8 @@ void LoopThread::run_posted() {
             ending = ending_;
         }
         if (work.empty()) break;
-        for (auto& item : work) item();
+        // Work that can fail deals with that itself: here is only the last line before the process would end.
+        for (auto& item : work) contain(item, [](const char*) {});
     }
     if (ending && !uv_is_closing(reinterpret_cast<uv_handle_t*>(&async_))) {
         uv_close(reinterpret_cast<uv_handle_t*>(&async_), nullptr);

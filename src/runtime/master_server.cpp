@@ -12,6 +12,7 @@
 #include <system_error>
 #include <thread>
 
+#include "base/contain.h"
 #include "core/coordinator.h"
 #include "runtime/listener_set.h"
 #include "runtime/os_random.h"
@@ -107,6 +108,7 @@ class MasterServer::Impl {
 
     // The loop thread.
     void serve();
+    void begin_serving();
     void stop();
     void end();
     void on_connection(uv_stream_t* listener, int status);
@@ -116,7 +118,10 @@ class MasterServer::Impl {
     void drain();
     void persist();
     void arm_timer();
+    void timer_fired();
     void log_stranger(const std::string& text);
+    template <class Work>
+    void contained(Work&& work) noexcept;
 
     const MasterOptions options_;
     const Logger logger_;
@@ -149,6 +154,7 @@ class MasterServer::Impl {
     LineLimit line_limit_;
     bool draining_ = false;
     bool stopping_ = false;
+    bool broken_ = false;  // there was no memory to go on
 };
 
 // ---- start
@@ -164,9 +170,10 @@ Status MasterServer::Impl::start() {
         record_file_.reset();
         return {Code::RESOURCE_LIMIT, "cannot make an event loop: " + error_text(rc)};
     }
-    Status status = listeners_.bind(
-        &loop_, options_.listen,
-        [this](uv_stream_t* listener, int accept_status) { on_connection(listener, accept_status); });
+    Status status =
+        listeners_.bind(&loop_, options_.listen, [this](uv_stream_t* listener, int accept_status) {
+            contained([&] { on_connection(listener, accept_status); });
+        });
     if (!status) {
         uv_run(&loop_, UV_RUN_DEFAULT);
         uv_loop_close(&loop_);
@@ -177,7 +184,7 @@ Status MasterServer::Impl::start() {
     uv_timer_init(&loop_, &timer_);
     uv_prepare_init(&loop_, &prepare_);
     wake_.data = timer_.data = prepare_.data = this;
-    stopping_ = false;
+    stopping_ = broken_ = false;
     {
         const std::lock_guard lock(mutex_);
         running_ = true;
@@ -203,6 +210,7 @@ Status MasterServer::Impl::start() {
     }
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return ready_ || !running_; });
+    if (!ready_) return {Code::RESOURCE_LIMIT, "the coordinator ended at its start: memory is exhausted"};
     return {};
 }
 
@@ -223,7 +231,26 @@ Status MasterServer::Impl::open_record() {
 
 // ---- the loop thread
 
+/// Runs what the loop calls. An exception, which means that memory is exhausted, may leave the coordinator
+/// half-way through a change; it ends then as if it had been killed, which members survive, and the process
+/// does not.
+template <class Work>
+void MasterServer::Impl::contained(Work&& work) noexcept {
+    if (broken_) return;
+    contain(std::forward<Work>(work), [this](const char* why) {
+        broken_ = true;
+        interrupt();
+        logger_.write(LogLevel::kFatal, std::string("the coordinator ends: ") + why);
+    });
+}
+
 void MasterServer::Impl::serve() {
+    contained([this] { begin_serving(); });
+    uv_run(&loop_, UV_RUN_DEFAULT);  // ends when stop() has closed everything
+    end();
+}
+
+void MasterServer::Impl::begin_serving() {
     core::CoordinatorConfig config;
     config.timeouts = core::Timeouts::derive(options_.timeouts);
     config.log = logger_;
@@ -234,8 +261,10 @@ void MasterServer::Impl::serve() {
     // Runs once in each round of the loop, just before it waits.
     uv_prepare_start(&prepare_, [](uv_prepare_t* prepare) {
         auto* self = static_cast<Impl*>(prepare->data);
-        self->gone_.clear();
-        self->arm_timer();
+        self->contained([self] {
+            self->gone_.clear();
+            self->arm_timer();
+        });
     });
     drain();
     {
@@ -245,8 +274,6 @@ void MasterServer::Impl::serve() {
     }
     for (const std::string& address : addresses())
         logger_.write(LogLevel::kInfo, "coordinator listens on " + address);
-    uv_run(&loop_, UV_RUN_DEFAULT);  // ends when stop() has closed everything
-    end();
 }
 
 /// What stop() closed is gone or about to go: gives everything back.
@@ -298,9 +325,11 @@ void MasterServer::Impl::on_connection(uv_stream_t* listener, int status) {
     const uint64_t id = next_connection_++;
     ControlConnection::Callbacks callbacks;
     callbacks.on_frame = [this, id](wire::Type type, std::span<const uint8_t> body) {
-        return on_frame(id, type, body);
+        bool valid = false;
+        contained([&] { valid = on_frame(id, type, body); });
+        return valid;
     };
-    callbacks.on_closed = [this, id](const std::string& why) { on_closed(id, why); };
+    callbacks.on_closed = [this, id](const std::string& why) { contained([&] { on_closed(id, why); }); };
     auto connection = ControlConnection::accept(listener, std::move(callbacks));
     if (!connection) return log_stranger("could not accept a connection");
     const std::string remote = connection->remote_address();
@@ -412,12 +441,16 @@ void MasterServer::Impl::arm_timer() {
         &timer_,
         [](uv_timer_t* timer) {
             auto* self = static_cast<Impl*>(timer->data);
-            const TimeUs now = now_us();
-            if (now >= self->store_retry_) self->persist();
-            if (now >= self->coordinator_->deadline()) self->coordinator_->tick(now);
-            self->drain();
+            self->contained([self] { self->timer_fired(); });
         },
         wait_ms, 0);
+}
+
+void MasterServer::Impl::timer_fired() {
+    const TimeUs now = now_us();
+    if (now >= store_retry_) persist();
+    if (now >= coordinator_->deadline()) coordinator_->tick(now);
+    drain();
 }
 
 void MasterServer::Impl::log_stranger(const std::string& text) {

@@ -11,8 +11,9 @@ namespace pccl::runtime {
 
 namespace {
 
-constexpr TimeUs kSpin = 100;
-constexpr int kSleepMsMax = 1000;  // a driver looks at its time limit at least so often
+constexpr TimeUs kSleepMax = 1 * kSecond;  // a waiting thread looks around at least so often
+constexpr const char* kInterruptedText =
+    "the program interrupted a call, so the communicator has left the run";
 constexpr TimeUs kLingerWait = 1 * kSecond;
 constexpr TimeUs kLeaveStep = 900 * kMillisecond;
 
@@ -42,7 +43,18 @@ Session::Session(LoopThread& loop, const CommunicatorOptions& options)
       log_(options.log_level,
            [this](LogLevel level, std::string_view text) { logs_.emplace_back(level, std::string(text)); }) {}
 
-Session::~Session() = default;
+Session::~Session() {
+    if (!broken_) return;
+    // Whoever was stopped half-way through something must not be destroyed either.
+    poller_.abandon();
+    remains_->member = std::move(member_);
+    remains_->links = std::move(links_);
+    static std::mutex mutex;
+    static Remains* all = nullptr;
+    const std::lock_guard lock(mutex);
+    remains_->next = std::exchange(all, remains_.get());
+    [[maybe_unused]] const Remains* kept = remains_.release();
+}
 
 Status Session::connect() {
     const auto failed = [](const std::string& why) { return Status(Code::MASTER_CONNECTION_FAILED, why); };
@@ -70,33 +82,77 @@ Status Session::connect() {
             return failed(status.text());
         }
     }
-    loop_.post([self = shared_from_this()] { self->start_on_loop(); });
+    loop_.post([self = shared_from_this()] { self->contained([&] { self->start_on_loop(); }); });
+    posted_ = true;
     core::Ticket ticket = 0;
-    {
-        Turn turn(*this);
-        ++sleepers_;
-        changed_.wait(turn.lock, [&] { return join_ticket_ != 0 || !join_status_.ok(); });
-        --sleepers_;
-        if (!join_status_.ok()) return join_status_;
-        ticket = join_ticket_;
-    }
+    if (Status status = await_registration(&ticket); !status) return status;
     core::CallResult result;
     return wait(ticket, false, kNever, &result);
 }
 
-Status Session::call(const Call& call, bool listed, core::Ticket* ticket) {
+/// Waits until the coordinator's connection stands and the member asks to be admitted.
+Status Session::await_registration(core::Ticket* ticket) {
     Turn turn(*this);
-    if (member_ == nullptr) return {Code::INVALID_USAGE, "the communicator is not connected"};
-    const Status status = call(*member_, now(), ticket);
-    if (status.ok() && listed) listed_.insert(*ticket);
-    return status;
+    InterruptPoll interrupt(now());
+    while (join_ticket_ == 0 && join_status_.ok() && !broken_) {
+        ++sleepers_;
+        changed_.wait_for(turn.lock, std::chrono::microseconds(interrupt.sleep(now(), kSecond)));
+        --sleepers_;
+        if (interrupt.due(now()) && interrupted(turn.lock, interrupt))
+            join_status_ = {Code::CANCELLED, kInterruptedText};
+    }
+    *ticket = join_ticket_;
+    if (!join_status_.ok()) return join_status_;
+    return join_ticket_ == 0 ? broken_status() : Status();
+}
+
+/// Asks the program, without the lock.
+bool Session::interrupted(std::unique_lock<std::mutex>& lock, InterruptPoll& poll) {
+    finish(lock);
+    const bool wanted = poll.ask(now());
+    lock.lock();
+    return wanted;
+}
+
+void Session::stop_joining() {
+    contained([&] {
+        Turn turn(*this);
+        const Status status(Code::MASTER_CONNECTION_FAILED, "the communicator was closed while it connected");
+        if (member_ == nullptr) {
+            join_status_ = status;
+            changed_.notify_all();
+        } else if (!member_->admitted()) {
+            member_->abandon(now(), status);
+        }
+    });
+}
+
+Status Session::call(const Call& call, bool listed, core::Ticket* ticket) {
+    Status status = broken_status();
+    contained([&] {
+        Turn turn(*this);
+        if (broken_) return;
+        status = {Code::INVALID_USAGE, "the communicator is not connected"};
+        if (member_ == nullptr) return;
+        status = call(*member_, now(), ticket);
+        if (status.ok() && listed) listed_.insert(*ticket);
+    });
+    return broken_ ? broken_status() : status;
 }
 
 Status Session::wait(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result) {
+    Status status;
+    contained([&] { status = await_result(ticket, listed, timeout, result); });
+    return broken_ ? broken_status() : status;
+}
+
+Status Session::await_result(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result) {
     const TimeUs started = now();
     const TimeUs until = timeout >= kNever - started ? kNever : started + timeout;
     Turn turn(*this);
+    InterruptPoll interrupt(started);
     for (;;) {
+        if (broken_) return broken_status();
         // Another thread may fetch it while this one waits.
         if (member_ == nullptr || (listed && listed_.count(ticket) == 0)) {
             return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
@@ -107,18 +163,24 @@ Status Session::wait(core::Ticket ticket, bool listed, TimeUs timeout, core::Cal
             listed_.erase(ticket);
             return result->status;
         }
-        if (now() >= until) return {Code::TIMEOUT, "the wait timed out; the operation goes on"};
+        const TimeUs at = now();
+        if (at >= until) return {Code::TIMEOUT, "the wait timed out; the operation goes on"};
+        if (interrupt.due(at)) {
+            if (!interrupted(turn.lock, interrupt)) continue;
+            if (listed) return {Code::CANCELLED, "the program interrupted the wait; the operation goes on"};
+            // The buffers of the call must be in nobody's hands when it returns.
+            if (!broken_) member_->abandon(now(), {Code::CANCELLED, kInterruptedText});
+            continue;
+        }
+        const TimeUs left =
+            interrupt.sleep(at, until == kNever ? kSleepMax : std::min(until - at, kSleepMax));
         if (!driven_) {
-            drive(turn.lock, ticket, until);
+            drive(turn.lock, ticket, at + left);
             continue;
         }
         settle();
         ++sleepers_;
-        if (until == kNever) {
-            changed_.wait(turn.lock);
-        } else {
-            changed_.wait_for(turn.lock, std::chrono::microseconds(std::max<TimeUs>(until - now(), 0)));
-        }
+        changed_.wait_for(turn.lock, std::chrono::microseconds(left));
         --sleepers_;
     }
 }
@@ -130,17 +192,17 @@ void Session::drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, Tim
     if (!poller_.taken()) poller_.take();
     TimeUs spin_until = now() + spin_time();
     transport::Poller::Ready ready;
-    for (TimeUs at = now(); member_->result(ticket) == nullptr && at < until; at = now()) {
+    for (TimeUs at = now(); !broken_ && member_->result(ticket) == nullptr && at < until; at = now()) {
         int sleep_ms = 0;
         if (at >= spin_until) {
-            const TimeUs left_ms = until == kNever ? kSleepMsMax : (until - at) / kMillisecond + 1;
-            sleep_ms = static_cast<int>(std::min<TimeUs>(left_ms, kSleepMsMax));
+            sleep_ms = static_cast<int>((until - at) / kMillisecond + 1);
         }
         finish(lock);
         poller_.wait(sleep_ms, &ready);
         const bool quiet = ready.count == 0 && !ready.woken;
         if (quiet && sleep_ms == 0) std::this_thread::yield();
         lock.lock();
+        if (broken_) return;
         if (!quiet) spin_until = now() + spin_time();
         poller_.dispatch(ready);
         settle();
@@ -187,6 +249,39 @@ void Session::serve_descriptors() {
     poller_.dispatch(ready);
 }
 
+Status Session::broken_status() const {
+    return {Code::RESOURCE_LIMIT, "memory is exhausted, so this communicator has left the run"};
+}
+
+/// Ends all connections, so that the others go on without this member, and all calls.
+void Session::break_down(const char* why) noexcept {
+    {
+        std::unique_lock lock(lock_);
+        break_off(lock);
+    }
+    contain(
+        [&] {
+            const auto close = [self = shared_from_this()] {
+                if (self->control_ != nullptr) self->control_->close("memory is exhausted");
+            };
+            // Once the waiting calls know, the loop may end at any time, unless this is its thread.
+            loop_.is_current() ? close() : loop_.post(close);
+            Logger(options_.log_level, sink_)
+                .write(LogLevel::kError, std::string("the communicator has left the run: ") + why);
+        },
+        [](const char*) {});
+}
+
+void Session::break_off(std::unique_lock<std::mutex>& lock) {
+    if (!lock.owns_lock()) lock.lock();
+    broken_ = true;
+    driven_ = false;
+    driver_ = {};
+    poller_.shut_down();
+    poller_.wake();
+    changed_.notify_all();
+}
+
 /// Carries out everything that is to be done now. Afterwards nothing waits but for an event.
 void Session::settle() {
     drain();
@@ -209,6 +304,7 @@ void Session::settle() {
 
 /// Ends a turn: settles, lets go of the lock, and does or hands over what must be done without it.
 void Session::finish(std::unique_lock<std::mutex>& lock) {
+    if (broken_) return;
     settle();
     const bool work = (arm_wanted_ || lease_wanted_ || !control_queue_.empty() || !look_ups_.empty()) &&
                       on_loop_ && !loop_work_posted_;
@@ -220,14 +316,16 @@ void Session::finish(std::unique_lock<std::mutex>& lock) {
         if (loop_.is_current()) {
             loop_work();
         } else {
-            loop_.post([self = shared_from_this()] { self->loop_work(); });
+            loop_.post([self = shared_from_this()] { self->contained([&] { self->loop_work(); }); });
         }
     }
-    for (const auto& [level, text] : logs) sink_(level, text);
+    const Logger out(LogLevel::kTrace, sink_);
+    for (const auto& [level, text] : logs) out.write(level, text);
 }
 
 Status Session::test(core::Ticket ticket, bool* done) {
     Turn turn(*this);
+    if (broken_) return broken_status();
     if (listed_.count(ticket) == 0)
         return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
     *done = member_->result(ticket) != nullptr;
@@ -236,6 +334,7 @@ Status Session::test(core::Ticket ticket, bool* done) {
 
 Status Session::cancel(core::Ticket ticket) {
     Turn turn(*this);
+    if (broken_) return broken_status();
     if (listed_.count(ticket) == 0)
         return {Code::INVALID_ARGUMENT, "no such operation, or its result was fetched already"};
     return member_->cancel(now(), ticket);
@@ -248,12 +347,12 @@ size_t Session::listed() const {
 
 core::View Session::view() const {
     const std::lock_guard lock(lock_);
-    return member_ != nullptr ? member_->view() : core::View{};
+    return member_ != nullptr && !broken_ ? member_->view() : core::View{};
 }
 
 bool Session::connected() const {
     const std::lock_guard lock(lock_);
-    return member_ != nullptr && member_->admitted() && member_->fate().ok();
+    return member_ != nullptr && !broken_ && member_->admitted() && member_->fate().ok();
 }
 
 std::string Session::describe() const {
@@ -263,32 +362,31 @@ std::string Session::describe() const {
 
 void Session::leave() {
     core::Ticket ticket = 0;
+    const TimeUs asked = now();
     const auto ask = [](core::Member& member, TimeUs at, core::Ticket* out) { return member.leave(at, out); };
     if (call(ask, false, &ticket).ok()) {
         const TimeUs until = now() + timeouts_.freeze + timeouts_.recovery;
         core::CallResult result;
         while (wait(ticket, false, kLeaveStep, &result).code() == Code::TIMEOUT) {
             Turn turn(*this);
-            // With the coordinator gone nobody will answer.
-            if (coordinator_up_ && now() < until) continue;
+            // A coordinator that is there acknowledges at once, though others may hold up the end of it.
+            if (coordinator_up_ && member_->coordinator_heard() > asked && now() < until) continue;
             member_->abandon(now(), {Code::INVALID_USAGE, "the communicator has left the run"});
             break;
         }
     }
-    {
+    if (!broken_) {
         Turn turn(*this);
         leaving_ = true;
         if (poller_.taken() && !driven_) poller_.give();
         if (links_ != nullptr) links_->shut_down();
     }
     await_lingering();
-    bool on_loop = false;
     {
         Turn turn(*this);
         ended_ = true;
-        on_loop = on_loop_;
     }
-    if (on_loop) loop_.post([self = shared_from_this()] { self->stop_on_loop(); });
+    if (posted_) loop_.post([self = shared_from_this()] { self->stop_on_loop(); });
 }
 
 /// Gives the last frames time to be read by the others before the sockets are closed.
@@ -296,7 +394,7 @@ void Session::await_lingering() {
     Turn turn(*this);
     if (links_ == nullptr || !on_loop_) return;
     const TimeUs until = now() + kLingerWait;
-    while (links_->lingering() > 0 && now() < until) {
+    while (!broken_ && links_->lingering() > 0 && now() < until) {
         settle();
         ++sleepers_;
         changed_.wait_for(turn.lock, std::chrono::microseconds(until - now()));

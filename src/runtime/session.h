@@ -6,12 +6,16 @@
 // do (the timer, the coordinator's connection, name look-up) are noted under the lock and done by the loop
 // after it was let go. A thread that waits for a result takes the descriptors from the loop and serves them
 // itself, so that no result changes threads on its way. Log messages are collected under the lock and
-// delivered without it.
+// delivered without it. An exception, which means that memory is exhausted, may leave the member and its
+// links half-way through a transition: the session is broken then. Its connections end, nothing touches the
+// member again, and all calls return an error.
 #pragma once
 
 #include <uv.h>
 
+#include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -21,8 +25,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/contain.h"
 #include "core/member.h"
 #include "runtime/communicator.h"
+#include "runtime/interrupt.h"
 #include "runtime/link_table.h"
 #include "runtime/loop_thread.h"
 #include "runtime/os_random.h"
@@ -38,6 +44,8 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
 
     /// Blocks until the run admits this peer, or it failed. Called once.
     Status connect();
+    /// Ends connect() with an error, from another thread.
+    void stop_joining();
     /// Leaves the run, unless that happened, and closes everything. Called once, also after a failed
     /// connect(); blocks for a bounded time.
     void leave();
@@ -75,12 +83,20 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     // session.cpp
     void finish(std::unique_lock<std::mutex>& lock);
     void settle();
+    Status await_registration(core::Ticket* ticket);
+    bool interrupted(std::unique_lock<std::mutex>& lock, InterruptPoll& poll);
+    Status await_result(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result);
     void drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, TimeUs until);
     void stop_driving();
     TimeUs spin_time() const;
     void serve_descriptors();
     void lease_ticked();
     void await_lingering();
+    template <class Work>
+    void contained(Work&& work) noexcept;
+    void break_down(const char* why) noexcept;
+    void break_off(std::unique_lock<std::mutex>& lock);
+    Status broken_status() const;
 
     // session_actions.cpp
     void drain();
@@ -139,6 +155,13 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     Logger log_;
     transport::Poller poller_;
     std::unique_ptr<LinkTable> links_;
+    /// Where the member and its links of a broken session stay, allocated while there was memory.
+    struct Remains {
+        std::unique_ptr<core::Member> member;
+        std::unique_ptr<LinkTable> links;
+        Remains* next = nullptr;
+    };
+    std::unique_ptr<Remains> remains_ = std::make_unique<Remains>();
     std::unique_ptr<core::Member> member_;
     core::Ticket join_ticket_ = 0;
     Status join_status_;  // of the first connection to the coordinator, until there is a member
@@ -146,12 +169,14 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     wire::Endpoint master_;
     RunId run_;
     std::unordered_set<core::Ticket> listed_;
+    std::atomic<bool> broken_{false};  // there was no memory to go on
     bool draining_ = false;
     bool completed_ = false;  // a call ended in this turn
     bool driven_ = false;
     std::thread::id driver_;
     bool lease_used_ = false;     // since the last tick
     bool lease_ticking_ = false;  // the loop looks every kLeaseMs whether it is still used
+    bool posted_ = false;  // the loop has been given start_on_loop(); of the thread that connects and leaves
     bool leaving_ = false;
     bool ended_ = false;
 
@@ -166,6 +191,7 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     // The coordinator. Connections are numbered, and what concerns an older one is ignored.
     uint64_t connection_ = 0;
     bool coordinator_up_ = false;
+    bool coordinator_spoke_ = false;  // anything valid, on any connection
     TimeUs reconnect_at_ = kNever;
     TimeUs pause_ = 0;
 
@@ -183,9 +209,25 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
 /// Holds the progress lock; carries out what the core asks for before it lets go.
 struct Session::Turn {
     explicit Turn(Session& of_session) : session(of_session), lock(of_session.lock_) {}
-    ~Turn() { session.finish(lock); }
+    ~Turn() {
+        // An exception on its way through left the member in the middle of something.
+        if (std::uncaught_exceptions() > exceptions) {
+            session.break_off(lock);
+        } else {
+            contain([this] { session.finish(lock); }, [this](const char*) { session.break_off(lock); });
+        }
+    }
     Session& session;
+    const int exceptions = std::uncaught_exceptions();
     std::unique_lock<std::mutex> lock;
 };
+
+/// Runs what the loop calls, unless the session is broken; an exception breaks the session and not the
+/// process.
+template <class Work>
+void Session::contained(Work&& work) noexcept {
+    if (broken_) return;
+    contain(std::forward<Work>(work), [this](const char* why) { break_down(why); });
+}
 
 }  // namespace pccl::runtime

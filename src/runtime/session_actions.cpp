@@ -17,7 +17,11 @@ constexpr uint32_t kSegmentBytesDefault = 256 * 1024;
 /// Empties the outbox, in order. Whatever an action causes is appended and comes after what is there already.
 void Session::drain() {
     if (draining_ || member_ == nullptr) return;
-    draining_ = true;
+    struct Draining {
+        explicit Draining(bool& of) : flag(of) { flag = true; }
+        ~Draining() { flag = false; }
+        bool& flag;
+    } const draining(draining_);
     std::vector<core::Action>& outbox = member_->outbox();
     std::vector<core::Action> batch;
     while (!outbox.empty()) {
@@ -25,7 +29,6 @@ void Session::drain() {
         batch.swap(outbox);
         for (core::Action& action : batch) carry_out(action);
     }
-    draining_ = false;
 }
 
 void Session::carry_out(core::Action& action) {

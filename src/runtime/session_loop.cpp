@@ -14,7 +14,6 @@ constexpr TimeUs kPauseFirst = 20 * kMillisecond;
 }  // namespace
 
 void Session::start_on_loop() {
-    self_ = shared_from_this();
     for (uv_timer_t* timer : {&timer_, &lease_timer_}) {
         uv_timer_init(loop_.loop(), timer);
         timer->data = this;
@@ -22,6 +21,7 @@ void Session::start_on_loop() {
     const int rc = uv_poll_init(loop_.loop(), &poll_, poller_.outer_fd());
     poll_.data = this;
     handles_open_ = rc == 0 ? 3 : 2;
+    self_ = shared_from_this();
     {
         Turn turn(*this);
         on_loop_ = true;
@@ -34,12 +34,14 @@ void Session::start_on_loop() {
         }
     }
     uv_poll_start(&poll_, UV_READABLE, [](uv_poll_t* handle, int, int) {
-        static_cast<Session*>(handle->data)->serve_descriptors();
+        auto* session = static_cast<Session*>(handle->data);
+        session->contained([session] { session->serve_descriptors(); });
     });
     open_control();
 }
 
 void Session::stop_on_loop() {
+    if (handles_open_ == 0) return;  // it could not begin
     control_.reset();
     resolutions_.clear();
     const auto closed = [](uv_handle_t* handle) {
@@ -77,16 +79,21 @@ void Session::loop_work() {
     }
     for (const LookUp& request : look_ups) look_up(request);
     if (lease) {
-        const auto ticked = [](uv_timer_t* timer) { static_cast<Session*>(timer->data)->lease_ticked(); };
+        const auto ticked = [](uv_timer_t* timer) {
+            auto* session = static_cast<Session*>(timer->data);
+            session->contained([session] { session->lease_ticked(); });
+        };
         uv_update_time(loop_.loop());
         uv_timer_start(&lease_timer_, ticked, kLeaseMs, kLeaseMs);
     }
     if (arm && at != kNever) {
         const TimeUs left_ms = std::max<TimeUs>((at - now() + kMillisecond - 1) / kMillisecond, 0);
         uv_update_time(loop_.loop());
-        uv_timer_start(
-            &timer_, [](uv_timer_t* timer) { static_cast<Session*>(timer->data)->timer_fired(); },
-            static_cast<uint64_t>(left_ms), 0);
+        const auto fired = [](uv_timer_t* timer) {
+            auto* session = static_cast<Session*>(timer->data);
+            session->contained([session] { session->timer_fired(); });
+        };
+        uv_timer_start(&timer_, fired, static_cast<uint64_t>(left_ms), 0);
     }
 }
 
@@ -95,8 +102,10 @@ void Session::look_up(const LookUp& request) {
     auto resolution = transport::Resolution::start(
         loop_.loop(), request.endpoint.host, request.endpoint.port,
         [this, request](std::vector<transport::SocketAddress> addresses, const std::string& error) {
-            Turn turn(*this);
-            if (!ended_) links_->resolved(request.peer, request.number, std::move(addresses), error);
+            contained([&] {
+                Turn turn(*this);
+                if (!ended_) links_->resolved(request.peer, request.number, std::move(addresses), error);
+            });
         });
     if (resolution != nullptr) resolutions_.push_back(std::move(resolution));
 }
@@ -129,11 +138,15 @@ void Session::open_control() {
         number = ++connection_;
     }
     transport::ControlConnection::Callbacks callbacks;
-    callbacks.on_open = [this, number] { control_opened(number); };
+    callbacks.on_open = [this, number] { contained([&] { control_opened(number); }); };
     callbacks.on_frame = [this, number](wire::Type type, std::span<const uint8_t> body) {
-        return control_frame(number, type, body);
+        bool valid = false;
+        contained([&] { valid = control_frame(number, type, body); });
+        return valid;
     };
-    callbacks.on_closed = [this, number](const std::string& why) { control_closed(number, why); };
+    callbacks.on_closed = [this, number](const std::string& why) {
+        contained([&] { control_closed(number, why); });
+    };
     control_number_ = number;
     control_ = transport::ControlConnection::connect(loop_.loop(), {master_}, timeouts_.connect,
                                                      std::move(callbacks));
@@ -160,7 +173,9 @@ bool Session::control_frame(uint64_t connection, wire::Type type, std::span<cons
     if (ended_ || connection != connection_) return true;
     pause_ = kPauseFirst;
     note_run(type, body);
-    return member_->coordinator_frame(now(), type, body);
+    const bool valid = member_->coordinator_frame(now(), type, body);
+    coordinator_spoke_ |= valid;
+    return valid;
 }
 
 void Session::control_closed(uint64_t connection, const std::string& why) {
@@ -174,7 +189,12 @@ void Session::control_closed(uint64_t connection, const std::string& why) {
     }
     const bool was_up = std::exchange(coordinator_up_, false);
     control_queue_.clear();
-    if (was_up) member_->coordinator_down(now(), why);
+    const std::string address = "the coordinator at " + options_.master;
+    if (was_up) {
+        member_->coordinator_down(now(), coordinator_spoke_ ? address + ": " + why
+                                                            : "what listens at " + options_.master +
+                                                                  " did not answer as a coordinator: " + why);
+    }
     drain();
     if (!member_->admitted()) return;
     // The pause is drawn between half and all of its length, so that members do not come back all at once.

@@ -60,7 +60,7 @@ void Faults::strike(Armed& armed, int where) {
     const bool is_process = node >= 0;
     int other = fault.other;
     const bool pair = fault.kind == Fault::Kind::kSever || fault.kind == Fault::Kind::kBreakPair ||
-                      fault.kind == Fault::Kind::kStall;
+                      fault.kind == Fault::Kind::kStall || fault.kind == Fault::Kind::kGarble;
     if (pair && other == kAnyNode && is_process) other = random_other(node);
     switch (fault.kind) {
         case Fault::Kind::kCrash:
@@ -74,6 +74,9 @@ void Faults::strike(Armed& armed, int where) {
             return;
         case Fault::Kind::kSever:
             if (other >= 0 && is_process) world_.network().sever(node, other, "one lane");
+            return;
+        case Fault::Kind::kGarble:
+            if (other >= 0 && is_process) world_.network().garble(node, other);
             return;
         case Fault::Kind::kCoordinatorLoss:
             if (is_process) world_.coordinator().sever(node);

@@ -18,6 +18,14 @@ bool same(const Ending& a, const Ending& b) {
            a.content == b.content;
 }
 
+/// Endings that speak for the whole group, whatever becomes of the one that was told: a success, since all
+/// were complete, and what only a decision of the coordinator can bring, since that is durable and reaches
+/// everybody that goes on.
+bool decided(const Ending& e) {
+    return e.code == Code::SUCCESS || e.code == Code::RANK_CONNECTION_LOST || e.code == Code::CANCELLED ||
+           e.code == Code::TOO_FEW_PEERS;
+}
+
 }  // namespace
 
 std::string CallName::text() const {
@@ -91,15 +99,18 @@ void History::finish(const Survived& survived) {
 }
 
 void History::agree(const CallName& name, const Call& call, const Survived& survived) {
-    const bool query = name.kind == wire::OpKind::kPendingQuery;
     for (auto a = call.endings.begin(); a != call.endings.end(); ++a) {
         for (auto b = std::next(a); b != call.endings.end(); ++b) {
-            const bool a_won = a->second.code == Code::SUCCESS, b_won = b->second.code == Code::SUCCESS;
-            const bool a_lives = survived(a->first, b->second.at), b_lives = survived(b->first, a->second.at);
-            // Two successes were compared when they were told, but for a query's.
-            const bool binds =
-                a_won && b_won ? query && a_lives && b_lives : (a_won || a_lives) && (b_won || b_lives);
-            if (binds) compare(name, a->first, a->second, b->first, b->second);
+            const Ending &one = a->second, &two = b->second;
+            bool binds =
+                (decided(one) || survived(a->first, two.at)) && (decided(two) || survived(b->first, one.at));
+            if (one.code == Code::SUCCESS && two.code == Code::SUCCESS) {
+                // Compared when they were told, but for a query's flags: a flag that only a member knew that
+                // is gone may be gone with it. One that was not there when all had reported cannot appear.
+                const int told_yes = one.pending ? a->first : b->first;
+                binds = one.pending != two.pending && survived(told_yes, one.pending ? two.at : one.at);
+            }
+            if (binds) compare(name, a->first, one, b->first, two);
         }
     }
 }
@@ -124,8 +135,6 @@ bool History::compute_expected(const CallName& name, Call& call, int process, co
     for (const MemberId& id : ending.contributors) {
         const int contributor = process_of(id);
         auto it = call.shapes.find(contributor);
-        // A reduction of nothing needs nobody's input: it may be over before everybody called it.
-        if (own.count == 0 && it == call.shapes.end()) continue;
         if (it == call.shapes.end()) {
             fail_("I2", name.text() + " at " + who(process) + " names " + who(contributor) +
                             ", which never called it");

@@ -205,6 +205,7 @@ void Network::arrive(Link& link, int side, uint32_t lane_index) {
         world_.trace().add(held->body);
         world_.note(node, "frame", from,
                     [&] { return "type " + std::to_string(static_cast<int>(held->type)); });
+        if (link.garbled[side]) return arrive_garbled(link, side, *held);
         world_.keep_for_replay(node, from, held->type, held->body);
         const bool valid = member->peer_frame(world_.now(), peer, held->type, held->body);
         if (!valid) {
@@ -220,6 +221,30 @@ void Network::arrive(Link& link, int side, uint32_t lane_index) {
     lane.wire.pop_front();
     world_.process(node).settle();
     schedule_arrival(link, side, lane_index);
+}
+
+void Network::garble(int node, int from) {
+    if (Link* link = link_of(node, from)) link->garbled[link->side_of(from)] = true;
+}
+
+/// The receiver must notice, and closes the link as the driver does: one epoch change, and nothing else.
+void Network::arrive_garbled(Link& link, int side, Frame& frame) {
+    link.garbled[side] = false;
+    const int node = link.node[1 - side], from = link.node[side];
+    switch (frame.body.empty() ? 0 : world_.random().below(3)) {
+        case 0: frame.type = static_cast<wire::Type>(200); break;
+        case 1: frame.body.pop_back(); break;
+        default: frame.body.push_back(0);
+    }
+    core::Member* member = world_.process(node).member();
+    const MemberId peer = world_.process(from).id();
+    if (member->peer_frame(world_.now(), peer, frame.type, frame.body)) {
+        world_.fail("I5",
+                    World::name(node) + " took a frame of " + World::name(from) + " that cannot be read");
+    }
+    close_side(link, 1 - side, false, false);
+    member->link_down(world_.now(), peer, link.incarnation, "a frame could not be read");
+    world_.process(node).settle();
 }
 
 /// True: the payload is going to land. False: it is discarded.

@@ -62,7 +62,8 @@ struct Link {
     bool told_scheduled[2] = {false, false};
     bool severed = false;  ///< nothing new gets through
     bool pull_wanted[2] = {false, false};
-    size_t uncopied[2] = {0, 0};  ///< data frames pulled and not copied, by sending side
+    bool garbled[2] = {false, false};  ///< the next control frame from this side is
+    size_t uncopied[2] = {0, 0};       ///< data frames pulled and not copied, by sending side
 
     int side_of(int n) const { return node[0] == n ? 0 : 1; }
 };
@@ -94,6 +95,8 @@ class Network {
     void node_gone(int node, bool silent, bool orderly);
     /// A fault: one lane is lost, both ends are told at their own times. False when there is no link.
     bool sever(int a, int b, const char* why);
+    /// A fault: the next control frame from `from` to `node` cannot be read.
+    void garble(int node, int from);
     /// Whether any payload of `node` that was not read yet, or that is being received there, touches this
     /// memory.
     bool refers_to(int node, std::span<const uint8_t> memory, std::string* what) const;
@@ -110,6 +113,7 @@ class Network {
     void fill_window(Link& link, int side);
     void schedule_arrival(Link& link, int side, uint32_t lane);
     void arrive(Link& link, int side, uint32_t lane);
+    void arrive_garbled(Link& link, int side, Frame& frame);
     bool arrive_data(Link& link, int side, uint32_t lane, Frame& frame);
     void land(Link& link, int side, uint32_t lane);
     void close_side(Link& link, int side, bool silent, bool orderly);

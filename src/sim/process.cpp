@@ -1,5 +1,6 @@
 #include "sim/process.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "sim/trainer.h"
@@ -55,6 +56,9 @@ CallNumber Process::open(Call call, const Status& status) {
     Call& entry = calls_[number] = std::move(call);
     ++open_calls_;
     if (doomed_) return number;
+    entry.begun = world_.now();
+    entry.held = member_->describe().find(", frozen for ") != std::string::npos;
+    entry.members = member_->view().members;
     if (status.ok()) {
         tickets_[ticket] = number;
     } else {
@@ -209,9 +213,29 @@ void Process::evaluate(Call& call) {
             break;
         default: break;
     }
+    if (!success && !unknown) check_loss(call);
     if (success && member_->view().connected) world_.history().view_seen(group_, node_, member_->view());
     if (call.kind == Kind::kReduce && success) {
         world_.faults().step(Fault::When::kCompleted, wire::Type::kData, node_);
+    }
+}
+
+/// A loss is told only when somebody was lost, and "too few" only to one that is alone. What was decided
+/// before the call is told at once, or after the epoch change that it was called in.
+void Process::check_loss(const Call& call) {
+    const Code code = call.outcome->status.code();
+    const std::vector<MemberId>& now = member_->view().members;
+    if (code == Code::TOO_FEW_PEERS && now.size() != 1) {
+        world_.fail("I3", World::name(node_) + " was told that it is alone in a group of " +
+                              std::to_string(now.size()));
+    }
+    if (code != Code::RANK_CONNECTION_LOST || call.held || call.begun == world_.now()) return;
+    const bool all_here = std::all_of(call.members.begin(), call.members.end(), [&](const MemberId& id) {
+        return std::find(now.begin(), now.end(), id) != now.end();
+    });
+    if (all_here) {
+        world_.fail("I3", World::name(node_) +
+                              " was told of a loss, and nobody was lost: " + call.outcome->status.text());
     }
 }
 

@@ -116,6 +116,9 @@ class Process {
         std::function<uint64_t()> content;
         std::function<CallName()> name_after;
         bool in_step = true;
+        TimeUs begun = 0;
+        bool held = false;              ///< called during an epoch change: begins after it
+        std::vector<MemberId> members;  ///< of the group when it was called
         std::optional<Outcome> outcome;
         std::coroutine_handle<> waiter = nullptr;
     };
@@ -125,6 +128,7 @@ class Process {
     void evaluate(Call& call);
     void evaluate_reduce(Call& call);
     void check_input(const Call& call);
+    void check_loss(const Call& call);
     Buffer* take_buffer(const Shape& shape);
     void wake_after(TimeUs duration, std::coroutine_handle<> handle);
     void await_end(CallNumber number, std::coroutine_handle<> handle);

@@ -1,5 +1,7 @@
 #include "sim/runner.h"
 
+#include <algorithm>
+#include <sstream>
 #include <utility>
 
 namespace pccl::sim {
@@ -24,6 +26,12 @@ const std::vector<std::pair<std::string, Switch>>& switches() {
         {"no_tombstone", &Mutations::no_tombstone},
         {"accept_old_epoch", &Mutations::accept_old_epoch},
         {"flags_left_out", &Mutations::flags_left_out},
+        {"joiners_decide", &Mutations::joiners_decide},
+        {"no_resend", &Mutations::no_resend},
+        {"lane_reopened", &Mutations::lane_reopened},
+        {"flags_sampled_again", &Mutations::flags_sampled_again},
+        {"local_timeout", &Mutations::local_timeout},
+        {"reuse_epoch_id", &Mutations::reuse_epoch_id},
     };
     return kSwitches;
 }
@@ -69,6 +77,57 @@ std::string failure_text(uint64_t seed, const SeedOptions& options, const RunRes
                " us: " + violation.what + "\n";
     }
     return out + "  replay with: " + replay_command(seed, options) + "\n";
+}
+
+bool broke(const RunResult& result, const std::string& invariants) {
+    return std::any_of(result.violations.begin(), result.violations.end(), [&](const Violation& violation) {
+        return invariants.find(violation.invariant) != std::string::npos;
+    });
+}
+
+void Summary::add(const Summary& other) {
+    seeds += other.seeds;
+    failed.insert(failed.end(), other.failed.begin(), other.failed.end());
+    statistics.add(other.statistics);
+}
+
+namespace {
+
+// Everything in a summary but the failed seeds, in the order in which it is written.
+template <class Visit>
+void visit_numbers(Summary& summary, Visit visit) {
+    Statistics& s = summary.statistics;
+    visit(summary.seeds);
+    visit(s.events);
+    visit(s.virtual_time);
+    visit(s.processes);
+    visit(s.faults);
+    visit(s.evictions);
+    visit(s.epochs);
+    visit(s.successes);
+    visit(s.errors);
+    for (uint64_t& verdict : s.verdicts) visit(verdict);
+}
+
+}  // namespace
+
+std::string write_summary(const Summary& summary) {
+    std::ostringstream out;
+    Summary copy = summary;
+    visit_numbers(copy, [&](auto& number) { out << number << ' '; });
+    out << summary.failed.size();
+    for (uint64_t seed : summary.failed) out << ' ' << seed;
+    return out.str() + "\n";
+}
+
+bool read_summary(const std::string& text, Summary* summary) {
+    std::istringstream in(text);
+    visit_numbers(*summary, [&](auto& number) { in >> number; });
+    size_t failed = 0;
+    in >> failed;
+    for (uint64_t seed = 0; in && summary->failed.size() < failed && in >> seed;)
+        summary->failed.push_back(seed);
+    return !in.fail() && summary->failed.size() == failed;
 }
 
 Summary run_seeds(uint64_t first, uint64_t count, uint64_t failures_max, const SeedOptions& options,

@@ -28,11 +28,19 @@ std::string replay_command(uint64_t seed, const SeedOptions& options);
 /// The seed, each violation, and the command that shows them again.
 std::string failure_text(uint64_t seed, const SeedOptions& options, const RunResult& result);
 
+/// Whether the run broke one of these: "I1 I2" matches either.
+bool broke(const RunResult& result, const std::string& invariants);
+
 struct Summary {
     uint64_t seeds = 0;
     std::vector<uint64_t> failed;  ///< the first ones
     Statistics statistics;
+    void add(const Summary& other);
 };
+
+/// One line of numbers that read_summary takes back, for those that share the seeds among processes.
+std::string write_summary(const Summary& summary);
+bool read_summary(const std::string& text, Summary* summary);
 
 /// Runs `count` seeds from `first` on, and calls `on_failure` for each that broke an invariant; ends after
 /// `failures_max` of them.

@@ -135,6 +135,22 @@ Fault draw_fault(const Scenario& s, Random& random) {
     return fault;
 }
 
+// Drawn from a generator of their own, so that the runs of most seeds stay what they were.
+void draw_rare(Scenario& s, uint64_t seed) {
+    Random random(mix(seed, 0x2A2E));
+    if (random.chance(0.1)) {
+        s.timeouts.operation = random.pick(std::vector<TimeUs>{1, 4, 10}) * s.timeouts.liveness / 2;
+    }
+    s.send_and_receive = random.chance(0.1);
+    if (random.chance(0.1)) {
+        Fault fault;
+        fault.kind = Fault::Kind::kGarble;
+        fault.at = random.between(0, random.between(1, s.faults_end));
+        if (random.chance(0.6)) draw_step(fault, random);
+        s.faults.push_back(fault);
+    }
+}
+
 }  // namespace
 
 const char* name_of(Fault::Kind kind) {
@@ -146,6 +162,7 @@ const char* name_of(Fault::Kind kind) {
         case Fault::Kind::kCoordinatorLoss: return "coordinator-loss";
         case Fault::Kind::kStall: return "stall";
         case Fault::Kind::kIsolate: return "isolate";
+        case Fault::Kind::kGarble: return "garble";
         case Fault::Kind::kPause: return "pause";
     }
     return "?";
@@ -163,6 +180,7 @@ Scenario random_scenario(uint64_t seed, uint32_t members_max) {
     const bool calm = random.chance(0.1);
     const int64_t faults = calm ? 0 : random.between(1, random.chance(0.3) ? 12 : 5);
     for (int64_t i = 0; i < faults; ++i) s.faults.push_back(draw_fault(s, random));
+    draw_rare(s, seed);
     return s;
 }
 

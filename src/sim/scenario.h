@@ -30,6 +30,7 @@ struct Fault {
         kStall,            ///< nothing gets through from `node` to `other` for `duration`
         kIsolate,  ///< nothing gets through from `node` to anybody for `duration`, perhaps nothing to it
                    ///< either
+        kGarble,   ///< the next control frame from `other` to `node` cannot be read
         kPause,    ///< `node` does not run for `duration`
     };
     enum class When : uint8_t {
@@ -83,11 +84,12 @@ struct Scenario {
     TimeUs think_max = 1000;
     int slow_node = kNoSlow;  ///< thinks twenty times as long
     double query = 0.6, update = 0.1, synchronize = 0.2, optimize = 0.0;
-    double leave = 0.0;     ///< per member and step
-    double cancel = 0.0;    ///< per member and reduction
-    double mismatch = 0.0;  ///< per reduction
-    double drift = 0.0;     ///< per member and synchronisation: its content differs from the others'
-    uint32_t rejoins = 2;   ///< evicted processes that are started anew
+    double leave = 0.0;             ///< per member and step
+    double cancel = 0.0;            ///< per member and reduction
+    double mismatch = 0.0;          ///< per reduction
+    double drift = 0.0;             ///< per member and synchronisation: its content differs from the others'
+    bool send_and_receive = false;  ///< shared states are sent and received instead of enforced
+    uint32_t rejoins = 2;           ///< evicted processes that are started anew
 
     static constexpr int kNoSlow = -1;
 };

@@ -238,6 +238,7 @@ bool Trainer::out() const { return !process_.member() || !process_.member()->fat
 bool Trainer::expected(const Outcome& outcome, const char* what) {
     const Code code = outcome.status.code();
     if (code == Code::RANK_CONNECTION_LOST) return true;
+    if (code == Code::CANCELLED && scenario_.timeouts.operation > 0) return true;
     if (code == Code::TOO_FEW_PEERS && alone()) return true;
     process_.world().fail("I3", World::name(process_.node()) + ": a " + what + " ended with " +
                                     code_name(code) + ": " + outcome.status.text());
@@ -287,12 +288,24 @@ void Trainer::write_content() {
     }
 }
 
+/// Newcomers receive, the first member sends, and the others may do either. Whoever finds nobody to send, or
+/// sends what loses, is evicted and comes back.
+core::SyncStrategy Trainer::choose_strategy() {
+    if (!scenario_.send_and_receive) return core::SyncStrategy::kEnforcePopular;
+    const core::View& view = process_.member()->view();
+    const bool first = !view.members.empty() && view.members.front() == process_.id();
+    const bool sends = !tainted_ && (first || (in_step_ && random_.chance(0.5)));
+    return sends ? core::SyncStrategy::kSendOnly : core::SyncStrategy::kReceiveOnly;
+}
+
 core::SyncCall Trainer::prepare_tensors() {
+    core::SyncCall sync;
+    sync.strategy = choose_strategy();
     if (!tainted_) {
         write_content();
-        process_.offered(content_hash());
+        // What a receiver holds is not to be spread.
+        if (sync.strategy != core::SyncStrategy::kReceiveOnly) process_.offered(content_hash());
     }
-    core::SyncCall sync;
     sync.revision = revision_;
     sync.tainted = tainted_;
     const DataType types[] = {DataType::kUint64, DataType::kUint8, DataType::kFloat};

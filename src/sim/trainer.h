@@ -59,6 +59,7 @@ class Trainer {
     TimeUs think();
     CallName name(wire::OpKind kind, uint64_t tag) const;
     CallName name_in_content() const;
+    core::SyncStrategy choose_strategy();
     core::SyncCall prepare_tensors();
     void write_content();
     uint64_t content_hash() const;

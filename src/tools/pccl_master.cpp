@@ -7,11 +7,15 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "pccl/pccl.h"
@@ -51,10 +55,11 @@ int fail(const std::string& text) {
 
 int port_of(const std::string& address) { return std::atoi(address.substr(address.rfind(':') + 1).c_str()); }
 
-/// A directory under the user's state directory, by port; empty when there is none to be had. An ephemeral
-/// port names nothing that a restart could find again.
-std::string default_state_dir(int port) {
-    if (port == 0) return {};
+/// A directory under the user's state directory, by port. False, with the cause, when there is none to be
+/// had: to keep no record unasked would give up what a restart needs. An ephemeral port names nothing that a
+/// restart could find again, so it keeps none.
+bool default_state_dir(int port, std::string* directory, std::string* error) {
+    if (port == 0) return true;
     const char* state_home = std::getenv("XDG_STATE_HOME");
     const char* home = std::getenv("HOME");
     std::filesystem::path folder;
@@ -63,25 +68,37 @@ std::string default_state_dir(int port) {
     } else if (home != nullptr && *home == '/') {
         folder = std::filesystem::path(home) / ".local" / "state";
     } else {
-        std::fprintf(stderr, "pccl-master: there is no home directory, so no state is kept; see --state\n");
-        return {};
+        *error = "there is no home directory to keep the run's record in; use --state DIR, or --state none";
+        return false;
     }
     folder = folder / "pccl" / std::to_string(port);
-    std::error_code error;
-    std::filesystem::create_directories(folder, error);
-    if (error || access(folder.c_str(), W_OK) != 0) {
-        std::fprintf(stderr, "pccl-master: cannot write to %s, so no state is kept; see --state\n",
-                     folder.c_str());
-        return {};
+    std::error_code failure;
+    std::filesystem::create_directories(folder, failure);
+    if (failure || access(folder.c_str(), W_OK) != 0) {
+        *error = "cannot write to " + folder.string() +
+                 ", where the run's record belongs; use --state DIR, or --state none";
+        return false;
     }
-    return folder.string();
+    *directory = folder.string();
+    return true;
 }
 
-/// With one port for all that asked for port 0, the first address' port tells the others'.
+std::string host_of(const std::string& address) { return address.substr(0, address.rfind(':')); }
+
+/// A host that comes with port 0 again gets a port that no call tells, so it could not be printed.
+bool repeats_port_0(const std::vector<std::string>& listen) {
+    std::set<std::string> hosts;
+    return std::any_of(listen.begin(), listen.end(), [&](const std::string& address) {
+        return port_of(address) == 0 && !hosts.insert(host_of(address)).second;
+    });
+}
+
+/// The coordinator gets the addresses with port 0 first: they share one port, and that of the first address
+/// is the one that it tells.
 void print_addresses(const std::vector<std::string>& listen, uint16_t first_port) {
     for (const std::string& address : listen) {
         const int port = port_of(address) == 0 ? first_port : port_of(address);
-        std::printf("listening on %s:%d\n", address.substr(0, address.rfind(':')).c_str(), port);
+        std::printf("listening on %s:%d\n", host_of(address).c_str(), port);
     }
     std::fflush(stdout);
 }
@@ -89,6 +106,7 @@ void print_addresses(const std::vector<std::string>& listen, uint16_t first_port
 int serve(const Options& options) {
     std::vector<const char*> listen;
     for (const std::string& address : options.listen) listen.push_back(address.c_str());
+    std::stable_partition(listen.begin(), listen.end(), [](const char* text) { return port_of(text) == 0; });
     pcclMasterConfig_t config = PCCL_MASTER_CONFIG_INITIALIZER;
     config.listen = listen.data();
     config.listen_count = listen.size();
@@ -107,8 +125,9 @@ int serve(const Options& options) {
     signal(SIGPIPE, SIG_IGN);
 
     pcclMasterInstance_t* master = nullptr;
-    const std::string state =
-        options.state.empty() ? default_state_dir(port_of(options.listen.front())) : options.state;
+    std::string state = options.state, error;
+    if (state.empty() && !default_state_dir(port_of(options.listen.front()), &state, &error))
+        return fail(error);
     if (!state.empty() && state != "none") config.state_dir = state.c_str();
     if (pcclCreateMasterEx(&config, &master) != pcclSuccess) return fail(pcclGetLastError(nullptr));
     if (pcclRunMaster(master) != pcclSuccess) {
@@ -119,12 +138,20 @@ int serve(const Options& options) {
     uint16_t port = 0;
     pcclGetMasterPort(master, &port);
     print_addresses(options.listen, port);
+    // The coordinator may also end by itself, when memory is exhausted.
+    std::atomic<bool> ended{false};
+    std::thread watcher([&] {
+        pcclMasterAwaitTermination(master);
+        ended = true;
+        kill(getpid(), SIGTERM);
+    });
     int received = 0;
     sigwait(&ends, &received);
+    const bool by_itself = ended;
     pcclInterruptMaster(master);
-    pcclMasterAwaitTermination(master);
+    watcher.join();
     pcclDestroyMaster(master);
-    return 0;
+    return by_itself ? fail("the coordinator ended by itself") : 0;
 }
 
 }  // namespace
@@ -146,5 +173,6 @@ int main(int argc, char** argv) {
     app.set_version_flag("--version", std::string("pccl-master ") + PCCL_VERSION_STRING);
     CLI11_PARSE(app, argc, argv);
     if (options.listen.empty()) options.listen.push_back(kDefaultListen);
+    if (repeats_port_0(options.listen)) return fail("--listen: one host with port 0 more than once");
     return serve(options);
 }

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "base/contain.h"
 #include "transport/address.h"
 #include "transport/resolver.h"
 #include "wire/frame.h"
@@ -111,7 +112,11 @@ struct ControlConnection::Impl : std::enable_shared_from_this<ControlConnection:
     void arm(uint64_t ms) {
         uv_timer_start(
             &timer->handle,
-            [](uv_timer_t* t) { static_cast<Owned<uv_timer_t>*>(t->data)->owner->timed_out(); }, ms, 0);
+            [](uv_timer_t* t) {
+                const std::shared_ptr<Impl> self = static_cast<Owned<uv_timer_t>*>(t->data)->owner;
+                self->contained([&] { self->timed_out(); });
+            },
+            ms, 0);
     }
     bool new_socket() {
         socket = new Owned<uv_tcp_t>;
@@ -129,6 +134,12 @@ struct ControlConnection::Impl : std::enable_shared_from_this<ControlConnection:
         uv_close(reinterpret_cast<uv_handle_t*>(&socket->handle),
                  [](uv_handle_t* h) { delete static_cast<Owned<uv_tcp_t>*>(h->data); });
         socket = nullptr;
+    }
+
+    /// Runs what the loop calls. Without memory the connection closes, with whatever text there is.
+    template <class Work>
+    void contained(Work&& work) noexcept {
+        contain(std::forward<Work>(work), [this](const char*) { close(why_closed); });
     }
 
     void timed_out();
@@ -183,7 +194,7 @@ void ControlConnection::Impl::try_next() {
     const int rc =
         uv_tcp_connect(&request->request, &socket->handle, address.raw(), [](uv_connect_t* r, int status) {
             std::unique_ptr<Request> done(static_cast<Request*>(r->data));
-            done->owner->connected(status, done->attempt);
+            done->owner->contained([&] { done->owner->connected(status, done->attempt); });
         });
     if (rc != 0) {
         delete request;
@@ -204,9 +215,11 @@ void ControlConnection::Impl::resolve(const wire::Endpoint& endpoint) {
     resolution =
         Resolution::start(loop, endpoint.host, endpoint.port,
                           [this, answer](std::vector<SocketAddress> found, const std::string& error) {
-                              if (!answer->starting) return resolved(std::move(found), error);
-                              answer->given = true;
-                              answer->error = error;
+                              contained([&] {
+                                  if (!answer->starting) return resolved(std::move(found), error);
+                                  answer->given = true;
+                                  answer->error = error;
+                              });
                           });
     answer->starting = false;
     if (answer->given) resolved({}, answer->error);
@@ -257,7 +270,7 @@ void ControlConnection::Impl::opened() {
         },
         [](uv_stream_t* stream, ssize_t n, const uv_buf_t* buffer) {
             const std::shared_ptr<Impl> self = static_cast<Owned<uv_tcp_t>*>(stream->data)->owner;
-            self->received(n, reinterpret_cast<const uint8_t*>(buffer->base));
+            self->contained([&] { self->received(n, reinterpret_cast<const uint8_t*>(buffer->base)); });
         });
     if (rc != 0) close("could not read: " + error_text(rc));
 }
@@ -277,7 +290,8 @@ void ControlConnection::Impl::queue(std::vector<uint8_t> bytes) {
         uv_buf_init(reinterpret_cast<char*>(write->bytes.data()), static_cast<unsigned>(write->bytes.size()));
     const int rc = uv_write(&write->request, stream, &buffer, 1, [](uv_write_t* request, int status) {
         std::unique_ptr<WriteRequest> done(static_cast<WriteRequest*>(request->data));
-        if (status != 0) done->owner->close("could not send: " + error_text(status));
+        if (status == 0) return;
+        done->owner->contained([&] { done->owner->close("could not send: " + error_text(status)); });
     });
     if (rc != 0) {
         delete write;
@@ -345,13 +359,18 @@ void ControlConnection::Impl::parse() {
 void ControlConnection::Impl::close(const std::string& why) {
     if (state == State::kClosed) return;
     state = State::kClosed;
-    why_closed = why;
+    contain([&] { why_closed = why; }, [](const char*) {});
     resolution.reset();
     drop_socket();
+    if (timer == nullptr) return;  // there was no memory to begin with
     uv_close(reinterpret_cast<uv_handle_t*>(&timer->handle), [](uv_handle_t* h) {
         std::unique_ptr<Owned<uv_timer_t>> done(static_cast<Owned<uv_timer_t>*>(h->data));
         const std::shared_ptr<Impl> self = done->owner;
-        if (!self->detached && self->callbacks.on_closed) self->callbacks.on_closed(self->why_closed);
+        contain(
+            [&] {
+                if (!self->detached && self->callbacks.on_closed) self->callbacks.on_closed(self->why_closed);
+            },
+            [](const char*) {});
     });
     timer = nullptr;
 }

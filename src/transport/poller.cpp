@@ -1,6 +1,7 @@
 #include "transport/poller.h"
 
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -120,6 +121,18 @@ void Poller::dispatch(Ready& ready) {
         if (slot >= entries_.size() || key(slot) != event.data.u64) continue;
         Watcher* watcher = entries_[slot].watcher;
         if (watcher != nullptr) watcher->ready(event.events);
+    }
+}
+
+void Poller::shut_down() {
+    for (const Entry& entry : entries_) {
+        if (entry.fd >= 0) ::shutdown(entry.fd, SHUT_RDWR);
+    }
+}
+
+void Poller::abandon() {
+    for (const Entry& entry : entries_) {
+        if (entry.fd >= 0) ::close(entry.fd);
     }
 }
 

@@ -61,6 +61,10 @@ class Poller {
     /// Waits for events; only the one who took the set waits longer than zero.
     void wait(int timeout_ms, Ready* out);
     void dispatch(Ready& ready);
+    /// Ends every watched connection; both ends see that. Nothing is forgotten, so that slots stay valid.
+    void shut_down();
+    /// Closes them. Only when their watchers are never used again.
+    void abandon();
     /// Ends a wait() that is going on or comes next.
     void wake();
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/contain.h"
+
 namespace pccl::transport {
 
 namespace {
@@ -48,8 +50,12 @@ std::unique_ptr<Resolution> Resolution::start(uv_loop_t* loop, const std::string
         std::unique_ptr<Request> owned(static_cast<Request*>(handle->data));
         if (owned->owner != nullptr) owned->owner->request_ = nullptr;
         if (owned->callback) {
-            owned->callback(status == 0 ? collect(list) : std::vector<SocketAddress>{},
-                            status == 0 ? "" : uv_strerror(status));
+            contain(
+                [&] {
+                    owned->callback(status == 0 ? collect(list) : std::vector<SocketAddress>{},
+                                    status == 0 ? "" : uv_strerror(status));
+                },
+                [&](const char*) { owned->callback({}, {}); });
         }
         uv_freeaddrinfo(list);
     };

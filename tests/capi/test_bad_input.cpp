@@ -461,3 +461,17 @@ TEST_CASE("failures are kept for each thread and each communicator") {
     CHECK(pcclGetVersion(&version) == pcclSuccess);
     CHECK(version == PCCL_VERSION_CODE);
 }
+
+TEST_CASE("capi: bad input: an unknown log level in the environment is told to the log callback") {
+    const Variable variable("PCCL_LOG_LEVEL", "LOUD");
+    pcclInit();
+    std::string told;
+    pcclCommConfig_t config = quick_config("127.0.0.1:1");
+    config.log_level = PCCL_CONFIG_UNSET;
+    config.log_user_data = &told;
+    config.log_callback = [](void* out, int, const char* text) { *static_cast<std::string*>(out) += text; };
+    pcclComm_t* comm = nullptr;
+    REQUIRE(pcclCreateCommunicatorEx(&config, &comm) == pcclSuccess);
+    CHECK(told.find("LOUD") != std::string::npos);
+    pcclDestroyCommunicator(comm);
+}

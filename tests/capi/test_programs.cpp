@@ -1,93 +1,22 @@
 // pccl-master and the examples as processes: the ready line, ending, refusals, and a reduce between two of
 // them.
-#include <fcntl.h>
-#include <poll.h>
+#include <signal.h>
 
-#include <cstdlib>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "harness.h"
+#include "process.h"
+#include "temporary_folder.h"
 
 using namespace harness;
+using pccl::test::Process;
+using pccl::test::TemporaryFolder;
 
 namespace {
 
 const std::string kBin = PCCL_TEST_BIN_DIR;
-
-/// A process with its output and error on one pipe each. Every wait is bounded; it is killed with its owner.
-class Process {
-   public:
-    Process(std::vector<std::string> command, const std::vector<std::string>& variables = {}) {
-        int out[2], err[2];
-        REQUIRE(pipe2(out, O_CLOEXEC) == 0);
-        REQUIRE(pipe2(err, O_CLOEXEC) == 0);
-        posix_spawn_file_actions_t actions;
-        posix_spawn_file_actions_init(&actions);
-        posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-        posix_spawn_file_actions_adddup2(&actions, err[1], 2);
-        std::vector<char*> argv, environment;
-        for (std::string& word : command) argv.push_back(word.data());
-        argv.push_back(nullptr);
-        std::vector<std::string> texts = variables;
-        for (char** entry = environ; *entry != nullptr; ++entry) texts.emplace_back(*entry);
-        for (std::string& text : texts) environment.push_back(text.data());
-        environment.push_back(nullptr);
-        const int rc = posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environment.data());
-        posix_spawn_file_actions_destroy(&actions);
-        close(out[1]);
-        close(err[1]);
-        out_ = out[0], err_ = err[0];
-        INFO(command[0]);
-        REQUIRE(rc == 0);
-    }
-    ~Process() {
-        if (pid_ > 0) {
-            ::kill(pid_, SIGKILL);
-            waitpid(pid_, nullptr, 0);
-        }
-        close(out_);
-        close(err_);
-    }
-    Process(const Process&) = delete;
-    Process& operator=(const Process&) = delete;
-
-    /// The next line of its output without the end; empty when it ended or said nothing for 20 seconds.
-    std::string line() { return read_until(out_, '\n'); }
-    std::string rest_of_output() { return read_until(out_, '\0'); }
-    std::string errors() { return read_until(err_, '\0'); }
-    void signal(int number) { ::kill(pid_, number); }
-    /// Its exit status, or -1 when a signal ended it.
-    int wait() {
-        int status = 0;
-        waitpid(pid_, &status, 0);
-        pid_ = -1;
-        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    }
-
-   private:
-    static std::string read_until(int fd, char end) {
-        std::string text;
-        for (;;) {
-            pollfd ready{fd, POLLIN, 0};
-            char byte = 0;
-            if (poll(&ready, 1, 20000) <= 0 || read(fd, &byte, 1) != 1 || byte == end) return text;
-            text += byte;
-        }
-    }
-
-    pid_t pid_ = -1;
-    int out_ = -1, err_ = -1;
-};
-
-struct Folder {
-    std::string path;
-    Folder() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "pccl-programs-XXXXXX").string();
-        REQUIRE(mkdtemp(pattern.data()) != nullptr);
-        path = pattern;
-    }
-    ~Folder() { std::filesystem::remove_all(path); }
-};
 
 std::string master_program() { return kBin + "/pccl-master"; }
 
@@ -131,8 +60,28 @@ TEST_CASE("pccl-master: one ready line per address, a clean end on a signal") {
     CHECK(master.wait() == 0);
 }
 
+TEST_CASE("pccl-master: tells the port that the system chose beside a fixed one") {
+    std::string fixed;
+    {
+        Master master;
+        fixed = master.address();
+    }
+    Process master({master_program(), "--listen", fixed, "--listen", "127.0.0.1:0", "--listen", "127.0.0.2:0",
+                    "--state", "none"});
+    CHECK(address_in(master.line()) == fixed);
+    const std::string chosen = address_in(master.line()), shared = address_in(master.line());
+    CHECK(chosen != fixed);
+    CHECK(shared == "127.0.0.2:" + chosen.substr(10));
+    Problems problems;
+    const std::string addresses[] = {fixed, chosen, shared};
+    on_threads(3, problems, [&](int i) {
+        Peer peer(problems, addresses[i]);
+        peer.join(3);
+    });
+}
+
 TEST_CASE("pccl-master: refuses what it cannot do, with the reason, and exits with 1") {
-    Folder folder;
+    const TemporaryFolder folder;
     Process master({master_program(), "--listen", "127.0.0.1:0", "--state", folder.path});
     const std::string address = address_in(master.line());
     auto refused = [](std::vector<std::string> arguments, const std::string& reason) {
@@ -145,6 +94,7 @@ TEST_CASE("pccl-master: refuses what it cannot do, with the reason, and exits wi
     };
     refused({"--listen", address, "--state", "none"}, "in use");
     refused({"--listen", "127.0.0.1:0", "--state", folder.path}, "locked");
+    refused({"--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--state", "none"}, "more than once");
     refused({"--listen", "nonsense", "--state", "none"}, "nonsense");
     refused({"--listen", "127.0.0.1:99999", "--state", "none"}, "99999");
     refused({"--listen", "127.0.0.1:0", "--state", "none", "--log-level", "loud"}, "loud");
@@ -152,7 +102,7 @@ TEST_CASE("pccl-master: refuses what it cannot do, with the reason, and exits wi
 }
 
 TEST_CASE("pccl-master: its default state lies under the user's state directory, by port") {
-    Folder folder;
+    const TemporaryFolder folder;
     uint16_t port = 0;
     {
         Master master;
@@ -193,12 +143,9 @@ TEST_CASE("reduces do not miss a coordinator that is killed") {
     });
 }
 
+#ifdef PCCL_TEST_EXAMPLES  // where they are built
 TEST_CASE("the examples in C and C++ reduce between two processes") {
     const std::string folder = kBin + "/examples";
-    if (!std::filesystem::exists(folder + "/hello_all_reduce")) {
-        WARN("the examples are not built");
-        return;
-    }
     Master master;
     std::string first, second;
     REQUIRE(run_pair(folder + "/hello_all_reduce", master.address(), &first, &second));
@@ -208,3 +155,4 @@ TEST_CASE("the examples in C and C++ reduce between two processes") {
     CHECK(first == "2 4 6 8");
     CHECK(second == first);
 }
+#endif

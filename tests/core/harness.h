@@ -59,6 +59,7 @@ class World {
         config.constants.segment_bytes = segment_bytes_;
         config.constants.plan = static_cast<uint8_t>(plan);
         config.timeouts = core::Timeouts::derive({});
+        if (tweak != nullptr) tweak(config);
         node->id = config.id;
         node->member = std::make_unique<core::Member>(config);
         node->connection = ++connections_;
@@ -145,6 +146,9 @@ class World {
     std::map<std::pair<size_t, size_t>, uint64_t> links;
     std::vector<std::pair<size_t, size_t>> unreachable;
     bool hold_data = false;
+    size_t data_left = ~size_t{0};                 ///< frames, until they are held
+    void (*tweak)(core::MemberConfig&) = nullptr;  ///< of members that are added
+    std::vector<std::string> violations;           ///< frames that their receivers refused
 
    private:
     bool drain_coordinator() {
@@ -155,8 +159,9 @@ class World {
                 coordinator->persisted(now, action.number);
             for (auto& node : nodes) {
                 if (!node->alive || node->connection != action.connection) continue;
-                if (action.kind == core::CoordinatorAction::Kind::kSend)
-                    node->member->coordinator_frame(now, action.type, action.body);
+                if (action.kind == core::CoordinatorAction::Kind::kSend &&
+                    !node->member->coordinator_frame(now, action.type, action.body))
+                    violations.push_back("to a member: " + std::to_string(static_cast<int>(action.type)));
                 if (action.kind == core::CoordinatorAction::Kind::kClose) {
                     node->connection = 0;
                     node->member->coordinator_down(now, action.text);
@@ -187,11 +192,13 @@ class World {
     void pull(size_t from, const MemberId& peer) {
         const size_t to = index_of(peer);
         core::DataOut out;
-        while (!hold_data && nodes[from]->member->next_data(now, peer, out)) {
+        while (!hold_data && data_left > 0 && nodes[from]->member->next_data(now, peer, out)) {
+            --data_left;
             const std::vector<uint8_t> payload(out.payload.begin(), out.payload.end());
             const auto bytes = static_cast<uint32_t>(payload.size());
             core::Member& target = *nodes[to]->member;
             const core::Place place = target.place(now, nodes[from]->id, out.header, bytes);
+            if (place.violation) violations.push_back("data: " + place.reason);
             if (place.data == nullptr) continue;
             std::memcpy(place.data, payload.data(), bytes);
             target.landed(now, nodes[from]->id, out.header, place.data, bytes);
@@ -208,12 +215,15 @@ class World {
                 to < nodes.size() && links.count({std::min(index, to), std::max(index, to)}) != 0;
             switch (action.kind) {
                 case core::Action::Kind::kToCoordinator:
-                    if (node.connection != 0)
-                        coordinator->frame(now, node.connection, action.type, action.body);
+                    if (node.connection != 0 &&
+                        !coordinator->frame(now, node.connection, action.type, action.body))
+                        violations.push_back("to the coordinator: " +
+                                             std::to_string(static_cast<int>(action.type)));
                     break;
                 case core::Action::Kind::kToPeer:
-                    if (linked && nodes[to]->alive)
-                        nodes[to]->member->peer_frame(now, node.id, action.type, action.body);
+                    if (linked && nodes[to]->alive &&
+                        !nodes[to]->member->peer_frame(now, node.id, action.type, action.body))
+                        violations.push_back("to a peer: " + std::to_string(static_cast<int>(action.type)));
                     break;
                 case core::Action::Kind::kPullData:
                     if (linked && nodes[to]->alive) pull(index, action.peer);

@@ -40,6 +40,9 @@ class Wheel(unittest.TestCase):
             code = f"import sys; sys.path.insert(0, {folder!r}); import pccl; print(pccl.__file__)"
             output = run(sys.executable, "-P", "-c", code, env=environment, cwd=folder)
             self.assertTrue(output.strip().startswith(folder), output)
+            script = pathlib.Path(folder, "bin", "pccl_master")
+            output = run(script, "--help", env=dict(environment, PYTHONPATH=folder), cwd=folder)
+            self.assertIn("--listen-address", output)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 // here are bare control frames over a socket, so that no member's code is involved.
 #include <arpa/inet.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include <atomic>
 #include <catch2/catch.hpp>
-#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <random>
@@ -21,11 +19,13 @@
 #include "runtime/master_server.h"
 #include "runtime/os_random.h"
 #include "runtime/record_file.h"
+#include "temporary_folder.h"
 #include "transport/address.h"
 
 using namespace pccl;
 using runtime::MasterOptions;
 using runtime::MasterServer;
+using test::TemporaryFolder;
 using Bytes = std::vector<uint8_t>;
 
 namespace {
@@ -166,16 +166,6 @@ void check_serves(uint16_t port) {
     CHECK(peer.await(welcome));
 }
 
-struct Folder {
-    std::string path;
-    Folder() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "pccl-master-XXXXXX").string();
-        REQUIRE(mkdtemp(pattern.data()) != nullptr);
-        path = pattern;
-    }
-    ~Folder() { std::filesystem::remove_all(path); }
-};
-
 }  // namespace
 
 TEST_CASE("master: starts, serves, stops, and starts again on the same port") {
@@ -314,7 +304,7 @@ TEST_CASE("master: more strangers than allowed push out the oldest") {
 }
 
 TEST_CASE("master: the record is kept, locked, and read by the next start") {
-    Folder folder;
+    const TemporaryFolder folder;
     MasterOptions options = options_for();
     options.state_dir = folder.path + "/state";
     MasterServer master(options);
@@ -348,7 +338,7 @@ TEST_CASE("master: the record is kept, locked, and read by the next start") {
 }
 
 TEST_CASE("master: a damaged record stops the start") {
-    Folder folder;
+    const TemporaryFolder folder;
     MasterOptions options = options_for();
     options.state_dir = folder.path;
     std::unique_ptr<runtime::RecordFile> file;

@@ -1,5 +1,4 @@
 // The durable record: written whole or not at all, locked, and never misread.
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -10,22 +9,14 @@
 #include <vector>
 
 #include "runtime/record_file.h"
+#include "temporary_folder.h"
 
 using namespace pccl;
 using runtime::RecordFile;
+using test::TemporaryFolder;
 using Bytes = std::vector<uint8_t>;
 
 namespace {
-
-struct Folder {
-    std::string path;
-    Folder() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "pccl-record-XXXXXX").string();
-        REQUIRE(mkdtemp(pattern.data()) != nullptr);
-        path = pattern;
-    }
-    ~Folder() { std::filesystem::remove_all(path); }
-};
 
 std::unique_ptr<RecordFile> open_at(const std::string& path) {
     std::unique_ptr<RecordFile> file;
@@ -48,7 +39,7 @@ void write_file(const std::string& path, const Bytes& bytes) {
 }  // namespace
 
 TEST_CASE("record: what was stored last is loaded, by the next owner too") {
-    Folder folder;
+    const TemporaryFolder folder;
     const std::string path = folder.path + "/deep/state";
     bool found = true;
     Bytes body;
@@ -70,7 +61,7 @@ TEST_CASE("record: what was stored last is loaded, by the next owner too") {
 }
 
 TEST_CASE("record: a directory has one owner") {
-    Folder folder;
+    const TemporaryFolder folder;
     auto first = open_at(folder.path);
     std::unique_ptr<RecordFile> second;
     const Status status = RecordFile::open(folder.path, &second);
@@ -82,7 +73,7 @@ TEST_CASE("record: a directory has one owner") {
 }
 
 TEST_CASE("record: a damaged file is an error that names it") {
-    Folder folder;
+    const TemporaryFolder folder;
     auto file = open_at(folder.path);
     REQUIRE(file->store(Bytes(500, 3)).ok());
     const Bytes good = read_file(file->path());
@@ -103,7 +94,7 @@ TEST_CASE("record: a damaged file is an error that names it") {
 }
 
 TEST_CASE("record: a store that a crash interrupted leaves the old record") {
-    Folder folder;
+    const TemporaryFolder folder;
     auto file = open_at(folder.path);
     REQUIRE(file->store(Bytes{1}).ok());
     file.reset();
@@ -117,7 +108,7 @@ TEST_CASE("record: a store that a crash interrupted leaves the old record") {
 }
 
 TEST_CASE("record: a directory that cannot be made is an error") {
-    Folder folder;
+    const TemporaryFolder folder;
     write_file(folder.path + "/file", {1});
     std::unique_ptr<RecordFile> file;
     const Status status = RecordFile::open(folder.path + "/file/below", &file);

@@ -107,14 +107,32 @@ TEST_CASE("a success that survivors contradict is found, also a dead member's") 
     CHECK(checker.found == std::vector<std::string>{"I1"});
 }
 
-TEST_CASE("an error at a dead member binds nobody, an unknown outcome neither") {
+TEST_CASE("an error that a dead member saw alone binds nobody, an unknown outcome neither") {
     Checker checker;
     for (int p : {0, 1, 2}) checker.call(p);
-    checker.error(2, Code::RANK_CONNECTION_LOST);
+    checker.error(2, Code::MISMATCH);
     checker.error(1, Code::EVICTED, true);
     checker.success(0, {0, 1, 2}, checker.result({0, 1, 2}));
     checker.finish({2});
     CHECK(checker.found.empty());
+}
+
+TEST_CASE("an error that only a decision brings binds, also told to a member that died since") {
+    for (Code code : {Code::RANK_CONNECTION_LOST, Code::CANCELLED, Code::TOO_FEW_PEERS}) {
+        Checker checker;
+        for (int p : {0, 1, 2}) checker.call(p);
+        checker.error(2, code);
+        checker.success(0, {0, 1}, checker.result({0, 1}));
+        checker.finish({2});
+        CHECK(checker.found == std::vector<std::string>{"I1"});
+    }
+}
+
+TEST_CASE("a contributor that never called is found also where there is nothing to reduce") {
+    Checker checker;
+    checker.history.reduce_called(checker.name, 0, {0, DataType::kInt32, RedOp::kSum});
+    checker.success(0, {0, 1}, {});
+    CHECK(checker.found == std::vector<std::string>{"I2"});
 }
 
 TEST_CASE("survivors with different errors are found") {
@@ -145,9 +163,13 @@ TEST_CASE("answers of a query must be equal at all survivors") {
         checker.finish();
         CHECK(checker.found == std::vector<std::string>{"I1"});
     }
-    SECTION("one died") {
-        checker.finish({1});
+    SECTION("the one that had heard of it died, and what it knew with it") {
+        checker.finish({0});
         CHECK(checker.found.empty());
+    }
+    SECTION("it was not there when all had reported, and yet the survivor was told") {
+        checker.finish({1});
+        CHECK(checker.found == std::vector<std::string>{"I1"});
     }
 }
 

@@ -15,11 +15,6 @@
 namespace pccl::test {
 namespace {
 
-std::string program_folder() {
-    const char* const folder = std::getenv("PCCL_BIN_DIR");
-    return folder != nullptr ? folder : PCCL_TEST_BIN_DIR;
-}
-
 // False at the end of the stream.
 bool read_some(int descriptor, std::string* text) {
     char piece[4096];
@@ -32,8 +27,13 @@ bool read_some(int descriptor, std::string* text) {
 
 }  // namespace
 
+std::string program_path(const std::string& name) {
+    const char* const folder = std::getenv("PCCL_BIN_DIR");
+    return std::string(folder != nullptr ? folder : PCCL_TEST_BIN_DIR) + "/" + name;
+}
+
 Finished run_program(const std::string& name, const std::vector<std::string>& arguments, int limit_s) {
-    const std::string path = program_folder() + "/" + name;
+    const std::string path = program_path(name);
     std::vector<char*> raw{const_cast<char*>(path.c_str())};
     for (const std::string& argument : arguments) {
         raw.push_back(const_cast<char*>(argument.c_str()));
@@ -81,21 +81,8 @@ Finished run_program(const std::string& name, const std::vector<std::string>& ar
     return finished;
 }
 
-TemporaryFile::TemporaryFile() {
-    std::string folder = "/tmp/pccl-test-XXXXXX";
-    if (mkdtemp(folder.data()) != nullptr) {
-        folder_ = folder;
-        path_ = folder + "/out.json";
-    }
-}
-
-TemporaryFile::~TemporaryFile() {
-    unlink(path_.c_str());
-    rmdir(folder_.c_str());
-}
-
 std::string TemporaryFile::read() const {
-    std::ifstream file(path_);
+    std::ifstream file(path());
     std::ostringstream text;
     text << file.rdbuf();
     return text.str();

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "temporary_folder.h"
+
 namespace pccl::test {
 
 struct Finished {
@@ -17,17 +19,15 @@ Finished run_program(const std::string& name, const std::vector<std::string>& ar
 /// A file in a new folder, removed at the end.
 class TemporaryFile {
    public:
-    TemporaryFile();
-    ~TemporaryFile();
-    TemporaryFile(const TemporaryFile&) = delete;
-    TemporaryFile& operator=(const TemporaryFile&) = delete;
-    const std::string& path() const { return path_; }
+    std::string path() const { return folder_.path + "/out.json"; }
     std::string read() const;
 
    private:
-    std::string folder_, path_;
+    TemporaryFolder folder_;
 };
 
+/// The file of a program of the build.
+std::string program_path(const std::string& name);
 std::vector<std::string> lines_of(const std::string& text);
 std::vector<std::string> words_of(const std::string& line);
 

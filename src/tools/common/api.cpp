@@ -58,15 +58,4 @@ std::string id_text(const pcclRankUuid_t& id) {
 
 uint64_t id_key(const pcclRankUuid_t& id) { return hash_bytes(id.data, sizeof id.data); }
 
-bool parse_plan(const std::string& name, int* plan) {
-    constexpr const char* kNames[] = {"auto", "ring", "mesh"};  // in the order of pcclPlan_t
-    for (int i = 0; i < 3; ++i) {
-        if (name == kNames[i]) {
-            *plan = i;
-            return true;
-        }
-    }
-    return false;
-}
-
 }  // namespace pccl::tools

@@ -20,6 +20,4 @@ bool same_id(const pcclRankUuid_t& a, const pcclRankUuid_t& b);
 std::string id_text(const pcclRankUuid_t& id);  ///< 32 hexadecimal digits
 uint64_t id_key(const pcclRankUuid_t& id);      ///< a number for tables and for known data
 
-bool parse_plan(const std::string& name, int* plan);
-
 }  // namespace pccl::tools

@@ -2,9 +2,8 @@
 
 #include <CLI/CLI.hpp>
 #include <cmath>
-#include <iostream>
 
-#include "common/api.h"
+#include "common/command_line.h"
 #include "common/sizes.h"
 #include "common/values.h"
 
@@ -51,8 +50,7 @@ void declare_own_options(CLI::App& app, Options& options, Texts& texts) {
     app.add_option("--master", options.master, "HOST:PORT of a coordinator: be one of the peers of that run");
     app.add_option("-m,--agg_iters,--tags", options.tags, "operations in flight together")
         ->capture_default_str();
-    app.add_option("--lanes", options.lanes, "connections to each neighbour");
-    app.add_option("--plan", options.plan_name, "auto, ring or mesh")->capture_default_str();
+    tools::declare_links(app, options);
     app.add_option("--segment-bytes", texts.segment_bytes, "pipeline unit of large messages");
     app.add_option("--bind", options.bind_address, "address to listen on");
     app.add_option("--advertise", options.advertise_address, "address told to the other peers");
@@ -72,10 +70,6 @@ bool understand_lists(const Texts& texts, Options* options, std::string* error) 
         options->ops.assign(std::begin(tools::kAllOps), std::end(tools::kAllOps));
     } else if (!tools::parse_op(texts.op, &options->ops[0])) {
         *error = "unknown operator '" + texts.op + "'";
-        return false;
-    }
-    if (!tools::parse_plan(options->plan_name, &options->plan)) {
-        *error = "unknown plan '" + options->plan_name + "'";
         return false;
     }
     return true;
@@ -124,8 +118,6 @@ bool check_ranges(const Texts& texts, const Options& options, std::string* error
         *error = "--peers must be from 2 to 1024";
     } else if (texts.average < 0 || texts.average > 3) {
         *error = "-a must be from 0 to 3";
-    } else if (options.lanes != PCCL_CONFIG_UNSET && (options.lanes < 1 || options.lanes > 64)) {
-        *error = "--lanes must be from 1 to 64";
     } else if (message_sizes(options).size() > 100'000) {
         *error = "more than 100000 sizes";
     }
@@ -142,10 +134,7 @@ bool parse_options(int argc, char** argv, Options* options, int* exit_status) {
     Texts texts;
     declare_nccl_options(app, *options, texts);
     declare_own_options(app, *options, texts);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        *exit_status = app.exit(error) == 0 ? 0 : 2;
+    if (!tools::parse_arguments(app, argc, argv, exit_status)) {
         return false;
     }
     options->average = static_cast<Average>(texts.average);
@@ -153,10 +142,8 @@ bool parse_options(int argc, char** argv, Options* options, int* exit_status) {
     options->in_place = !texts.out_of_place_only;
     std::string error;
     if (!understand_lists(texts, options, &error) || !understand_sizes(texts, options, &error) ||
-        !check_ranges(texts, *options, &error)) {
-        std::cerr << "pccl-perf: " << error << "\n";
-        *exit_status = 2;
-        return false;
+        !tools::understand_links(options, &error) || !check_ranges(texts, *options, &error)) {
+        return tools::refuse("pccl-perf", error, exit_status);
     }
     return true;
 }

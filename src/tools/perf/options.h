@@ -5,13 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "common/command_line.h"
 #include "pccl/pccl.h"
 
 namespace pccl::perf {
 
 enum class Average { kRank0 = 0, kMean = 1, kMin = 2, kMax = 3 };
 
-struct Options {
+struct Options : tools::LinkOptions {
     uint64_t bytes_min = 32u << 20;
     uint64_t bytes_max = 32u << 20;
     uint64_t step_bytes = 1u << 20;
@@ -29,9 +30,6 @@ struct Options {
     std::string master;       ///< empty: start everything here
     bool local_peer = false;  ///< started by a run of our own: loopback only, rank 0 speaks
     int tags = 1;             ///< operations in flight together
-    int lanes = PCCL_CONFIG_UNSET;
-    int plan = PCCL_CONFIG_UNSET;
-    std::string plan_name = "auto";
     int segment_bytes = PCCL_CONFIG_UNSET;
     std::string bind_address, advertise_address;
     bool out_of_place = true, in_place = true;

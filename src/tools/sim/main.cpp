@@ -61,57 +61,107 @@ bool write_json(const Arguments& arguments, const sim::Summary& summary, double 
         return false;
     }
     write_statistics(out, arguments, summary, wall_s);
-    if (out != stdout) std::fclose(out);
+    if (out != stdout && std::fclose(out) != 0) {
+        std::perror(arguments.json.c_str());
+        return false;
+    }
     return true;
 }
 
-int run_range(const Arguments& arguments) {
-    const auto begin = std::chrono::steady_clock::now();
-    const sim::Summary summary =
-        sim::run_seeds(arguments.first, arguments.seeds, arguments.failures_max, arguments.run,
-                       [&](uint64_t seed, const sim::RunResult& result) {
-                           std::printf("%s\n", sim::failure_text(seed, arguments.run, result).c_str());
-                           std::fflush(stdout);
-                       });
-    const double wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    const sim::Statistics& s = summary.statistics;
-    std::printf("%" PRIu64 " seeds from %" PRIu64 ", %zu failed; %" PRIu64
-                " events, %.2f virtual hours, %" PRIu64 " processes, %" PRIu64 " faults, %" PRIu64
-                " epochs, %" PRIu64 " calls succeeded, %" PRIu64 " failed; %.1f s\n",
-                summary.seeds, arguments.first, summary.failed.size(), s.events,
-                static_cast<double>(s.virtual_time) / 3.6e9, s.processes, s.faults, s.epochs, s.successes,
-                s.errors, wall_s);
-    if (!write_json(arguments, summary, wall_s)) return 2;
-    return summary.failed.empty() ? 0 : 1;
+/// Where people read: the standard output, unless that is the JSON document alone.
+std::FILE* text_out(const Arguments& arguments) { return arguments.json == "-" ? stderr : stdout; }
+
+sim::Summary run_range(const Arguments& arguments) {
+    return sim::run_seeds(arguments.first, arguments.seeds, arguments.failures_max, arguments.run,
+                          [&](uint64_t seed, const sim::RunResult& result) {
+                              // In one piece: jobs share the output.
+                              const std::string text = sim::failure_text(seed, arguments.run, result) + "\n";
+                              std::fwrite(text.data(), 1, text.size(), text_out(arguments));
+                              std::fflush(text_out(arguments));
+                          });
 }
 
-/// One process per job, each with a share of the seeds; the statistics are printed by each.
-int run_jobs(const Arguments& arguments) {
-    std::vector<pid_t> children;
+struct Job {
+    pid_t child = -1;
+    int pipe = -1;
+};
+
+/// A process with a share of the seeds, which writes its summary to the pipe.
+bool start_job(const Arguments& part, Job* job) {
+    int ends[2];
+    if (::pipe(ends) != 0) return false;
+    job->child = ::fork();
+    if (job->child == 0) {
+        ::close(ends[0]);
+        const std::string text = sim::write_summary(run_range(part));
+        size_t at = 0;
+        while (at < text.size()) {
+            const ssize_t wrote = ::write(ends[1], text.data() + at, text.size() - at);
+            if (wrote < 0) ::_exit(1);
+            at += static_cast<size_t>(wrote);
+        }
+        ::_exit(0);
+    }
+    ::close(ends[1]);
+    job->pipe = ends[0];
+    return job->child > 0;
+}
+
+/// False when the job died or its summary makes no sense.
+bool end_job(const Job& job, sim::Summary* all) {
+    std::string text;
+    char buffer[4096];
+    ssize_t got = 0;
+    while ((got = ::read(job.pipe, buffer, sizeof buffer)) > 0) text.append(buffer, static_cast<size_t>(got));
+    ::close(job.pipe);
+    int status = 0;
+    if (job.child > 0) ::waitpid(job.child, &status, 0);
+    sim::Summary part;
+    if (job.child <= 0 || status != 0 || !sim::read_summary(text, &part)) {
+        std::fprintf(stderr, "pccl-sim: a job ended without a summary (status %d)\n", status);
+        return false;
+    }
+    all->add(part);
+    return true;
+}
+
+bool run_jobs(const Arguments& arguments, sim::Summary* all) {
+    std::fflush(nullptr);
+    std::vector<Job> jobs(arguments.jobs);
+    bool sound = true;
     for (uint32_t job = 0; job < arguments.jobs; ++job) {
         Arguments part = arguments;
         part.first = arguments.first + arguments.seeds * job / arguments.jobs;
         part.seeds = arguments.first + arguments.seeds * (job + 1) / arguments.jobs - part.first;
-        if (!part.json.empty() && part.json != "-") part.json += "." + std::to_string(job);
-        const pid_t child = ::fork();
-        if (child == 0) {
-            const int status = run_range(part);
-            std::fflush(stdout);
-            ::_exit(status);
-        }
-        if (child < 0) {
-            std::perror("fork");
-            return 2;
-        }
-        children.push_back(child);
+        if (start_job(part, &jobs[job])) continue;
+        std::perror("pccl-sim");
+        sound = false;
+        jobs.resize(job + 1);
+        break;
     }
-    int worst = 0;
-    for (pid_t child : children) {
-        int status = 0;
-        ::waitpid(child, &status, 0);
-        worst = std::max(worst, WIFEXITED(status) ? WEXITSTATUS(status) : 3);
+    for (const Job& job : jobs) {
+        if (job.pipe >= 0) sound = end_job(job, all) && sound;
     }
-    return worst;
+    return sound;
+}
+
+int run(const Arguments& arguments) {
+    const auto begin = std::chrono::steady_clock::now();
+    sim::Summary summary;
+    const bool sound = arguments.jobs > 1 ? run_jobs(arguments, &summary) : true;
+    if (arguments.jobs <= 1) summary = run_range(arguments);
+    const double wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const sim::Statistics& s = summary.statistics;
+    std::fprintf(text_out(arguments),
+                 "%" PRIu64 " seeds from %" PRIu64 ", %zu failed; %" PRIu64
+                 " events, %.2f virtual hours, %" PRIu64 " processes, %" PRIu64 " faults, %" PRIu64
+                 " epochs, %" PRIu64 " calls succeeded, %" PRIu64 " failed; %.1f s\n",
+                 summary.seeds, arguments.first, summary.failed.size(), s.events,
+                 static_cast<double>(s.virtual_time) / 3.6e9, s.processes, s.faults, s.epochs, s.successes,
+                 s.errors, wall_s);
+    if (!write_json(arguments, summary, wall_s)) return 2;
+    if (!sound) return 3;
+    return summary.failed.empty() ? 0 : 1;
 }
 
 int replay(const Arguments& arguments, uint64_t seed) {
@@ -143,12 +193,12 @@ int main(int argc, char** argv) {
         ->check(CLI::IsMember(sim::mutation_names()));
     app.add_option("--failures", arguments.failures_max, "stop after so many failing seeds")
         ->capture_default_str();
-    app.add_option("--jobs", arguments.jobs, "processes to share the seeds")
+    app.add_option("--jobs", arguments.jobs, "processes to share the seeds; --failures is for each")
         ->check(CLI::Range(1, 64))
         ->capture_default_str();
     app.add_option("--json", arguments.json, "write statistics to this file (- for the standard output)");
     app.add_flag("--verbose", arguments.verbose, "with --replay: print one line per event");
     CLI11_PARSE(app, argc, argv);
     if (*replay_option) return replay(arguments, replayed);
-    return arguments.jobs > 1 ? run_jobs(arguments) : run_range(arguments);
+    return run(arguments);
 }

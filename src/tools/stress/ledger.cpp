@@ -17,8 +17,8 @@ size_t Ledger::NameHash::operator()(const Name& name) const {
 
 void Ledger::joined(int worker, uint64_t member) { members_[worker] = member; }
 
-void Ledger::gone(int worker) {
-    members_.erase(worker);
+bool Ledger::gone(int worker) {
+    const bool was_member = members_.erase(worker) > 0;
     std::erase_if(recoveries_, [&](Recovery& recovery) {
         const bool was_last = recovery.waiting.erase(worker) > 0 && recovery.waiting.empty();
         if (was_last) {
@@ -26,6 +26,7 @@ void Ledger::gone(int worker) {
         }
         return was_last;
     });
+    return was_member;
 }
 
 void Ledger::killed(int worker, int64_t time_ns) {

@@ -16,8 +16,8 @@ namespace pccl::stress {
 class Ledger {
    public:
     void joined(int worker, uint64_t member);
-    /// The worker is no member any more: it ended, or it was lost and joins again.
-    void gone(int worker);
+    /// The worker is no member any more: it ended, or it was lost and joins again. Whether it was one.
+    bool gone(int worker);
     /// Before gone(): its death was our doing.
     void killed(int worker, int64_t time_ns);
     /// Returns the text of a contradiction, or nothing.

@@ -2,9 +2,8 @@
 
 #include <CLI/CLI.hpp>
 #include <cmath>
-#include <iostream>
 
-#include "common/api.h"
+#include "common/command_line.h"
 #include "common/sizes.h"
 #include "common/values.h"
 
@@ -26,7 +25,7 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
     app.add_option("--size", texts.bytes, "bytes of each operation (K, M, G are binary)")
         ->capture_default_str();
     app.add_option("--state-size", texts.state_bytes, "bytes of the shared state")->capture_default_str();
-    app.add_option("--seed", options.seed, "chooses victims, moments and data")->capture_default_str();
+    app.add_option("--seed", options.seed, "chooses victims and moments")->capture_default_str();
     app.add_option("--json", options.json_path, "write the results as JSON (- for standard output)");
     app.add_option("--policy", options.policy_name,
                    "what a reduce does when a member is lost: retry or report")
@@ -36,8 +35,7 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
     app.add_option("--tags", options.tags, "operations in flight together")->capture_default_str();
     app.add_option("-d,--dtype", texts.type, "element type as nccl-tests names it")->capture_default_str();
     app.add_option("-o,--op", texts.op, "sum, prod, min, max or avg")->capture_default_str();
-    app.add_option("--lanes", options.lanes, "connections to each neighbour");
-    app.add_option("--plan", options.plan_name, "auto, ring or mesh")->capture_default_str();
+    tools::declare_links(app, options);
     app.add_option("--hang-seconds", options.hang_s, "a call that takes longer is a hang")
         ->capture_default_str();
     app.add_option("--master-program", options.master_program,
@@ -53,8 +51,6 @@ bool understand(const Texts& texts, Options* options, std::string* error) {
         *error = "unknown element type '" + texts.type + "'";
     } else if (!tools::parse_op(texts.op, &options->op)) {
         *error = "unknown operator '" + texts.op + "'";
-    } else if (!tools::parse_plan(options->plan_name, &options->plan)) {
-        *error = "unknown plan '" + options->plan_name + "'";
     } else if (options->policy_name != "retry" && options->policy_name != "report") {
         *error = "unknown policy '" + options->policy_name + "'";
     }
@@ -83,8 +79,6 @@ bool check_ranges(const Options& options, std::string* error) {
         *error = "--in-place-share must be from 0 to 1";
     } else if (options.tags < 1 || options.tags > 256) {
         *error = "--tags must be from 1 to 256";
-    } else if (options.lanes != PCCL_CONFIG_UNSET && (options.lanes < 1 || options.lanes > 64)) {
-        *error = "--lanes must be from 1 to 64";
     } else if (!in_range(options.hang_s, 0.1, kSecondsMax)) {
         *error = "--hang-seconds must be at least 0.1";
     }
@@ -96,21 +90,17 @@ bool check_ranges(const Options& options, std::string* error) {
 bool parse_options(int argc, char** argv, Options* options, int* exit_status) {
     CLI::App app(
         "Reduces known data among processes that are killed and started anew, and checks every result. Exit "
-        "status 0: nothing diverged, was wrong or hung, and there were iterations.");
+        "status 0: nothing diverged, was wrong, hung or lost its place, and there were iterations.");
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     Texts texts;
     declare(app, *options, texts);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        *exit_status = app.exit(error) == 0 ? 0 : 2;
+    if (!tools::parse_arguments(app, argc, argv, exit_status)) {
         return false;
     }
     std::string error;
-    if (!understand(texts, options, &error) || !check_ranges(*options, &error)) {
-        std::cerr << "pccl-stress: " << error << "\n";
-        *exit_status = 2;
-        return false;
+    if (!understand(texts, options, &error) || !tools::understand_links(options, &error) ||
+        !check_ranges(*options, &error)) {
+        return tools::refuse("pccl-stress", error, exit_status);
     }
     return true;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "common/command_line.h"
 #include "pccl/pccl.h"
 
 namespace pccl::stress {
@@ -11,7 +12,7 @@ namespace pccl::stress {
 /// First argument of a worker; the coordinator's address follows, then the worker's number, then the options.
 inline constexpr const char* kWorkerArgument = "--stress-worker";
 
-struct Options {
+struct Options : tools::LinkOptions {
     int peers = 4;
     double seconds = 30;
     double kill_every_s = 2, join_every_s = 2;  ///< 0: never
@@ -24,9 +25,7 @@ struct Options {
     int tags = 1;
     pcclDataType_t type = pcclFloat;
     pcclRedOp_t op = pcclSum;
-    int lanes = PCCL_CONFIG_UNSET;
-    int plan = PCCL_CONFIG_UNSET;
-    std::string plan_name = "auto", policy_name = "retry";
+    std::string policy_name = "retry";
     double hang_s = 30;  ///< a call that takes longer is a hang
     std::string master_program;
     bool verbose = false;

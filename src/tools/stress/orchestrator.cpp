@@ -116,9 +116,14 @@ void Orchestrator::handle(Child& child, const std::string& line) {
             break;
         }
         case Message::Kind::kLost:
-            ++totals_.rejoins;
-            ledger_.gone(child.number);
-            say("worker " + std::to_string(child.number) + " has to join again: " + message.text);
+            if (ledger_.gone(child.number)) {
+                ++totals_.evictions;
+                say("EVICTION: worker " + std::to_string(child.number) +
+                    " lives and is out: " + message.text);
+            } else {
+                ++totals_.failed_joins;
+                say("worker " + std::to_string(child.number) + " has to try to join again: " + message.text);
+            }
             break;
         case Message::Kind::kStateWrong:
             ledger_.count_wrong();

@@ -19,9 +19,10 @@ namespace pccl::stress {
 struct Totals {
     uint64_t kills = 0, joins = 0;
     uint64_t hangs = 0;
-    uint64_t crashes = 0;    ///< workers that ended although nobody killed or asked them
-    uint64_t bad_exits = 0;  ///< workers that did not leave gracefully when asked to
-    uint64_t rejoins = 0;    ///< memberships that a worker had to give up
+    uint64_t crashes = 0;       ///< workers that ended although nobody killed or asked them
+    uint64_t bad_exits = 0;     ///< workers that did not leave gracefully when asked to
+    uint64_t evictions = 0;     ///< memberships that a living worker held and lost
+    uint64_t failed_joins = 0;  ///< attempts that did not make a worker a member; it tries again
     bool coordinator_failed = false;
     double seconds = 0;
 };

@@ -43,7 +43,8 @@ bool passed(const Orchestrator& run) {
     const Totals& totals = run.totals();
     const Ledger& ledger = run.ledger();
     return ledger.divergences() == 0 && ledger.wrong() == 0 && totals.hangs == 0 && totals.crashes == 0 &&
-           totals.bad_exits == 0 && !totals.coordinator_failed && ledger.iterations() > 0;
+           totals.bad_exits == 0 && totals.evictions == 0 && !totals.coordinator_failed &&
+           ledger.iterations() > 0;
 }
 
 void print_table(const Orchestrator& run) {
@@ -59,7 +60,8 @@ void print_table(const Orchestrator& run) {
     print_count("hangs", totals.hangs);
     print_count("crashes", totals.crashes);
     print_count("bad exits", totals.bad_exits);
-    print_count("memberships given up", totals.rejoins);
+    print_count("evictions", totals.evictions);
+    print_count("failed joins", totals.failed_joins);
     print_count("retries", ledger.retries());
     print_recovery("recovery, first survivor", ledger.recovery_first_ms());
     print_recovery("recovery, all survivors", ledger.recovery_all_ms());
@@ -85,7 +87,8 @@ std::string to_json(const Orchestrator& run, const Options& options) {
         .member("wrong", ledger.wrong())
         .member("hangs", totals.hangs);
     json.member("crashes", totals.crashes).member("bad_exits", totals.bad_exits);
-    json.member("rejoins", totals.rejoins).member("retries", ledger.retries());
+    json.member("evictions", totals.evictions);
+    json.member("failed_joins", totals.failed_joins).member("retries", ledger.retries());
     write_recovery(json, "recovery_first", ledger.recovery_first_ms());
     write_recovery(json, "recovery_all", ledger.recovery_all_ms());
     json.member("kills_alone", ledger.recoveries_alone())

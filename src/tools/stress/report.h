@@ -7,8 +7,8 @@
 
 namespace pccl::stress {
 
-/// Whether the run passed: nothing diverged, was wrong, hung, crashed or left badly, and there were
-/// iterations.
+/// Whether the run passed: nothing diverged, was wrong, hung, crashed, was evicted or left badly, and there
+/// were iterations.
 bool passed(const Orchestrator& run);
 void print_table(const Orchestrator& run);
 std::string to_json(const Orchestrator& run, const Options& options);

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""The front door `./run` from outside, as far as nothing is installed or built: what it says when packages
+are missing, and to wrong arguments. A copy of the script runs in an empty folder, and the commands that would
+ask or change the system are stand-ins."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Where the script would go on, it ends here and leaves a trace.
+FORBIDDEN = ("apt-get", "sudo", "pip", "pip3", "cmake", "ninja", "ccache")
+
+
+class Run(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="pccl-run-")
+        self.addCleanup(self.folder.cleanup)
+        self.root = pathlib.Path(self.folder.name)
+        self.bin = self.root / "bin"
+        self.bin.mkdir()
+        shutil.copy(ROOT / "run", self.root / "run")
+        for name in FORBIDDEN:
+            self.stand_in(name, f'echo "{name} $*" >>"{self.root}/called"; exit 1')
+
+    def stand_in(self, name, body):
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+    def be_user_without(self, *missing):
+        """dpkg-query knows every package but these, and the caller is not root."""
+        self.stand_in("id", "echo 1000")
+        names = "|".join(missing) or "none"
+        # The last argument is the package; status as dpkg-query abbreviates it.
+        self.stand_in("dpkg-query",
+                      f'for name; do :; done; case "$name" in {names}) exit 1 ;; *) printf "ii " ;; esac')
+
+    def run_it(self, *arguments):
+        environment = dict(os.environ, PATH=f"{self.bin}:{os.environ['PATH']}")
+        return subprocess.run(["bash", self.root / "run", *arguments], env=environment, text=True,
+                              capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=60)
+
+    def assert_nothing_was_tried(self):
+        called = self.root / "called"
+        lines = called.read_text(encoding="utf-8").splitlines() if called.exists() else []
+        asked_for_version = {f"{name} --version" for name in ("cmake", "ninja")}
+        self.assertEqual([line for line in lines if line not in asked_for_version], [])
+        self.assertEqual({path.name for path in self.root.iterdir()} - {"called"}, {"run", "bin"})
+
+    def test_without_root_it_names_what_is_missing_and_the_one_command(self):
+        self.be_user_without("libuv1-dev", "libhwy-dev")
+        for command in (["build"], ["test", "--label", "fast"], ["demo"], ["bench"], ["format"]):
+            with self.subTest(command=command):
+                done = self.run_it(*command)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                lines = done.stderr.splitlines()
+                self.assertIn("run: these packages are missing: libuv1-dev libhwy-dev", lines)
+                commands = [line.strip() for line in lines if "apt-get" in line]
+                self.assertEqual(
+                    commands, ["sudo apt-get update && sudo apt-get install -y libuv1-dev libhwy-dev"])
+                self.assertEqual(done.stdout, "")
+                self.assert_nothing_was_tried()
+
+    def test_lint_and_format_also_want_the_formatter(self):
+        self.be_user_without("clang-format-14")
+        for command in ("lint", "format"):
+            done = self.run_it(command)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("these packages are missing: clang-format-14\n", done.stderr)
+        self.assert_nothing_was_tried()
+
+    def test_a_wrong_word_ends_with_what_would_be_right(self):
+        self.be_user_without()
+        no_preset = "no preset 'fastest': choose release, asan or tsan"
+        for command, part in ((["build", "--preset", "fastest"], no_preset),
+                              (["test", "--preset=fastest"], no_preset),
+                              (["build", "release"], "build: unknown argument 'release'"),
+                              (["test", "core"], "unknown argument 'core' (arguments for ctest follow --)"),
+                              (["build", "--preset"], "--preset needs a name"),
+                              (["install"], "no command 'install'")):
+            with self.subTest(command=command):
+                done = self.run_it(*command)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(part, done.stderr)
+                self.assertEqual(done.stdout, "")
+                self.assert_nothing_was_tried()
+
+    def test_an_unknown_command_shows_the_known_ones(self):
+        self.assertIn("usage: ./run COMMAND", self.run_it("install").stderr)
+
+    def test_help_names_every_command(self):
+        known = re.search(r"\n    ((?:\w+ \| )+\w+)\)\n", (ROOT / "run").read_text(encoding="utf-8")).group(1)
+        for arguments in ([], ["help"], ["-h"], ["--help"]):
+            done = self.run_it(*arguments)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            for command in known.split(" | "):
+                self.assertRegex(done.stdout, rf"\n  {command}\b")
+        self.assert_nothing_was_tried()
+
+
+class ContinuousIntegration(unittest.TestCase):
+    def test_its_limits_fit_into_an_hour(self):
+        text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+        limits = [int(limit) for limit in re.findall(r"^suite \w+ (\d+)", text, flags=re.MULTILINE)]
+        grace = int(re.search(r"--kill-after=(\d+)", text).group(1))
+        self.assertEqual(len(limits), 3)
+        self.assertLess(sum(limits) + grace * len(limits), 3600)
+
+
+if __name__ == "__main__":
+    unittest.main()
