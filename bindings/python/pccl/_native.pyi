@@ -4,7 +4,6 @@ from typing import Any
 
 __version__: str
 RESULT_TABLE: tuple[tuple[str, int, str], ...]
-HANDLES_SIGNALS: bool
 
 def init() -> tuple[int, str]: ...
 def has_cuda_support() -> bool: ...

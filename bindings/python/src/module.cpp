@@ -6,9 +6,6 @@
 
 #include "native.h"
 
-// Weak as long as the library may lack it: the address is null then, and signals wait for the end of a call.
-extern "C" pcclResult_t pcclSetInterruptCheck(int (*check)(void)) __attribute__((weak));
-
 namespace pccl_native {
 
 namespace {
@@ -38,11 +35,11 @@ int check_signals() {
     return raised ? 1 : 0;
 }
 
-bool install_signal_check() {
+void install_signal_check() {
     const py::object thread = py::module_::import("threading").attr("main_thread")();
     main_thread.store(static_cast<pthread_t>(thread.attr("ident").cast<unsigned long>()));
     pthread_atfork(nullptr, nullptr, [] { main_thread.store(pthread_self()); });
-    return pcclSetInterruptCheck != nullptr && pcclSetInterruptCheck(&check_signals) == pcclSuccess;
+    pcclSetInterruptCheck(&check_signals);
 }
 
 #define PCCL_NATIVE_STRING_OF(text) #text
@@ -127,7 +124,7 @@ PYBIND11_MODULE(_native, module) {
     module.attr("__version__") = kVersionText;
     module.attr("RESULT_TABLE") = result_table();
 
-    module.attr("HANDLES_SIGNALS") = install_signal_check();
+    install_signal_check();
 
     module.def("init", [] { return to_python(run_unlocked(nullptr, [] { return pcclInit(); })); });
     module.def("has_cuda_support", [] {
