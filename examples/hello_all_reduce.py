@@ -1,6 +1,6 @@
 """Three processes add up an array: `python examples/hello_all_reduce.py`."""
 import multiprocessing
-
+import time
 import numpy as np
 import pccl
 
@@ -12,6 +12,7 @@ def work(address: str, number: int) -> None:
     while communicator.get_attribute(pccl.Attribute.GLOBAL_WORLD_SIZE) < PEERS:
         if communicator.are_peers_pending():
             communicator.update_topology()
+        time.sleep(0.01)
     array = np.full(4, number, dtype=np.float32)
     info = communicator.all_reduce(array, array, op=pccl.ReduceOp.SUM)
     print(f"peer {number}: {array} from {info.world_size} peers", flush=True)

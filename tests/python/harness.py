@@ -36,7 +36,12 @@ def peer(address: str, *, keep: bool = True, **options: Any) -> pccl.Communicato
     options.setdefault("bind_address", "127.0.0.1")
     options.setdefault("port_first", 0)
     communicator = pccl.Communicator(address, **options)
-    if keep and multiprocessing.parent_process() is not None:
+    return kept(communicator) if keep else communicator
+
+
+def kept(communicator: pccl.Communicator) -> pccl.Communicator:
+    """The same communicator, which in a peer leaves only when all results are in."""
+    if multiprocessing.parent_process() is not None:
         _kept.append(communicator)
     return communicator
 

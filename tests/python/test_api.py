@@ -10,6 +10,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import threading
 import weakref
 
 import numpy as np
@@ -179,6 +180,8 @@ def test_malformed_addresses_are_refused(address):
 def test_addresses_of_all_kinds_are_accepted(address):
     pccl.Communicator(address).close()
     pccl.Communicator(address, 3, 2).close()
+    pccl.Communicator(address, 3, 1000).close()
+    pccl.Communicator(address, 3, 1000, log_level="err").close()
     pccl.Communicator(address, lanes=2).close()
 
 
@@ -378,6 +381,63 @@ def test_arguments_of_multiple_with_retry(communicator):
         with pytest.raises(pccl.PCCLError) as caught:
             communicator.all_reduce_multiple_with_retry([descriptor], max_in_flight=bad)
         assert caught.value.result is pccl.Result.INVALID_ARGUMENT
+
+
+def test_the_extension_has_what_its_stub_says_and_the_package_uses():
+    package = pathlib.Path(pccl.__file__).parent
+    stub = ast.parse((package / "_native.pyi").read_text())
+    stated = set()
+    for node in stub.body:
+        if isinstance(node, ast.AnnAssign):
+            assert isinstance(node.target, ast.Name)
+            stated.add(node.target.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            stated.add(node.name)
+    assert stated - {"__version__"} == {name for name in vars(pccl._native) if not name.startswith("_")}
+    for node in stub.body:
+        if isinstance(node, ast.ClassDef):
+            methods = {inner.name for inner in node.body if isinstance(inner, ast.FunctionDef)} - {"__init__"}
+            native = getattr(pccl._native, node.name)
+            assert methods == {name for name in vars(native) if not name.startswith("_")}
+    sources = "".join(path.read_text() for path in package.glob("*.py"))
+    tests = "".join(path.read_text() for path in pathlib.Path(__file__).parent.glob("*.py"))
+    unused = [n for n in stated if f"_native.{n}" not in sources + tests and f"import {n}" not in sources]
+    assert not unused
+
+
+def connect_results(text: str, code: pccl.Result, communicator: pccl.Communicator) -> list[str]:
+    """What happens when each attempt to connect fails like this."""
+    attempts = []
+
+    class Native:
+        def connect(self) -> tuple[int, str]:
+            attempts.append(text)
+            return code.value, f"pcclConnect: {text}"
+
+    native, communicator._native = communicator._native, Native()
+    try:
+        with pytest.raises(Exception, match=text):
+            communicator.connect(n_attempts=3)
+    finally:
+        communicator._native = native
+    return attempts
+
+
+def test_only_failures_of_the_network_are_tried_again(communicator, monkeypatch):
+    monkeypatch.setattr("pccl._communicator._RETRY_PAUSE_S", 0.01)
+    assert len(connect_results("nobody there", pccl.Result.MASTER_CONNECTION_FAILED, communicator)) == 3
+    for result in (pccl.Result.INVALID_USAGE, pccl.Result.INTERNAL_ERROR, pccl.Result.CANCELLED):
+        assert len(connect_results("no use", result, communicator)) == 1, result
+
+
+def test_close_ends_the_pause_between_attempts(communicator, monkeypatch):
+    monkeypatch.setattr("pccl._communicator._RETRY_PAUSE_S", 60.0)
+    closer = threading.Timer(0.3, communicator.close)
+    closer.start()
+    with pytest.raises(pccl.PCCLError) as caught:
+        communicator.connect()
+    assert caught.value.result is pccl.Result.MASTER_CONNECTION_FAILED
+    closer.join()
 
 
 def test_connect_without_a_coordinator_raises_a_plain_exception(monkeypatch):

@@ -59,6 +59,22 @@ def test_run_interrupt_and_run_again():
         assert again.port == port
 
 
+def test_interrupt_at_any_time():
+    master = pccl.MasterNode("127.0.0.1:0")
+    master.interrupt()
+    master.run()
+    assert master.wait(0.05) is False, "an interruption before the start means nothing"
+    master.interrupt()
+    assert master.wait(TIMEOUT_S) is True
+    master.interrupt()
+    master._finish()
+    master.interrupt()
+    assert master.wait(0) is True
+    with pccl.MasterNode("127.0.0.1:0") as other:
+        pass
+    other.interrupt()
+
+
 def test_a_busy_port_is_an_error_and_can_be_tried_again():
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]

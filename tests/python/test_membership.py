@@ -17,6 +17,7 @@ from harness import (
     coordinator,
     event,
     gather,
+    kept,
     peer,
     peers,
     results,
@@ -144,6 +145,52 @@ def test_a_killed_peer_is_survived(automatic):
             lost.kill()
     if automatic:
         assert failures == [0, 0]
+
+
+def survive_with(address: str, options: dict[str, Any]) -> int:
+    """As `survive` for 2 of 3, with nothing said about failures."""
+    communicator = kept(pccl.Communicator(address, **options))
+    gather(communicator, 3)
+    failures = 0
+    while True:
+        array = ones()
+        try:
+            info = communicator.all_reduce(array, array, op=pccl.ReduceOp.SUM)
+        except pccl.PCCLError as error:
+            assert error.result is pccl.Result.RANK_CONNECTION_LOST
+            failures += 1
+            continue
+        if info.world_size == 2:
+            return failures
+
+
+def reduce_then_wait(address: str, options: dict[str, Any], busy: Any) -> None:
+    """Leaves the others alone in the middle of their second reduce."""
+    communicator = pccl.Communicator(address, **options)
+    gather(communicator, 3)
+    array = ones()
+    communicator.all_reduce(array, array, op=pccl.ReduceOp.SUM)
+    busy.set()
+    while True:
+        time.sleep(1)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"bind_address": "127.0.0.1", "port_first": 0}], ids=["no option", "other options"]
+)
+def test_a_lost_peer_is_reported_unless_told_otherwise(options, monkeypatch):
+    # Not even the environment changes what a program written for PCCL 1.0 sees.
+    monkeypatch.setenv("PCCL_ON_FAILURE", "retry")
+    with coordinator(liveness_timeout_ms=LIVENESS_MS) as address:
+        busy = event()
+        lost = Peer(reduce_then_wait, address, options, busy)
+        try:
+            with peers(survive_with, (address, options), (address, options)) as processes:
+                assert busy.wait(PEER_TIMEOUT_S)
+                lost.kill()
+                assert all(failures == 1 for failures in results(processes))
+        finally:
+            lost.kill()
 
 
 def leave_in_turn(address: str, index: int) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from ._errors import PCCLArgumentError, PCCLTypeError
 
 
@@ -23,15 +21,3 @@ def split_address(address: str) -> tuple[str, int]:
     if not (port_text.isascii() and port_text.isdigit()) or int(port_text) > 65535:
         raise PCCLArgumentError(f"the port in {address!r} is not a number from 0 to 65535")
     return host, int(port_text)
-
-
-def literal_octets(host: str) -> bytes | None:
-    """The 4 or 16 octets of a numeric address; None when it is a name (or has a zone) and must be looked
-    up."""
-    try:
-        literal = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    if isinstance(literal, ipaddress.IPv6Address) and literal.scope_id:
-        return None
-    return literal.packed

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import _native
-from ._address import literal_octets, split_address
+from ._address import split_address
 from ._descriptors import ReduceInfo, array_reduce_numbers, check_unsigned, descriptor_reduce_numbers
 from ._enums import OnFailure, SharedStateSyncStrategy, number_of
-from ._errors import PCCLArgumentError, PCCLTypeError, failure
+from ._errors import PCCLArgumentError, PCCLError, PCCLTypeError, failure
 from ._lifetime import add_communicator
 from ._options import native_options
 from ._result import Result
@@ -21,19 +21,11 @@ from ._shared_state import SharedStateSyncInfo, tensor_numbers
 _SUCCESS = 0
 _TIMEOUT = Result.TIMEOUT.value
 _RETRY_PAUSE_S = 1.0
+_LANES_MAX = 64
 
-# Failures of a connect that another attempt cannot mend.
-_FINAL_CONNECT_FAILURES = frozenset(
-    result.value
-    for result in (
-        Result.NOT_INITIALIZED,
-        Result.INVALID_ARGUMENT,
-        Result.INVALID_USAGE,
-        Result.VERSION_MISMATCH,
-        Result.ACCESS_DENIED,
-        Result.UNSUPPORTED,
-    )
-)
+# Whatever the coordinator or the network does is MASTER_CONNECTION_FAILED, which another attempt may mend;
+# any other failure of a connect is the caller's and would only come again.
+_MASTER_CONNECTION_FAILED = Result.MASTER_CONNECTION_FAILED.value
 
 
 class AsyncReduceHandle:
@@ -58,6 +50,8 @@ class AsyncReduceHandle:
         waited for again."""
         if timeout_ms is not None and (isinstance(timeout_ms, bool) or not isinstance(timeout_ms, int)):
             raise PCCLTypeError(f"timeout_ms must be an integer or None, not {timeout_ms!r}")
+        if self._outcome is None and not self._communicator._native.belongs_here():
+            return False, Result.INVALID_USAGE.value, ReduceInfo(0, 0, 0)
         wait_ms = -1 if timeout_ms is None else min(max(timeout_ms, 0), 2**31 - 1)
         deadline_s = time.monotonic() + wait_ms / 1000
         if not self._lock.acquire(timeout=-1 if wait_ms < 0 else wait_ms / 1000):
@@ -100,11 +94,17 @@ class AsyncReduceHandle:
 class Communicator:
     """Membership in a run. Calls release the GIL; failures raise `PCCLError`. Destruction leaves the run.
 
-    `address` is the coordinator's, "host:port" or "[IPv6]:port". With these three arguments alone a lost peer
-    makes a reduce fail with RANK_CONNECTION_LOST, and the caller retries. When any keyword option is given,
-    reduces retry among the survivors by themselves unless `on_failure` is REPORT. Options that are None are
-    decided by the environment, then by the library's default; times are in milliseconds. `log_callback(level,
-    message)` is called from threads of the library and must not call back into this module.
+    `address` is the coordinator's, "host:port" or "[IPv6]:port"; `p2p_connection_pool_size` is another name
+    for `lanes`. A lost peer makes a reduce fail with RANK_CONNECTION_LOST, and the caller retries, unless
+    `on_failure` is RETRY: then reduces repeat among the survivors by themselves. Other options that are None
+    are decided by the environment, then by the library's default; times are in milliseconds.
+    `log_callback(level, message)` is called from threads of the library and must not call back into this
+    module.
+
+    Ctrl-C ends a call that blocks with KeyboardInterrupt, and so does any signal handler with the exception
+    that it raises. The communicator has left the run then, so that no array is in use; only
+    `AsyncReduceHandle.wait` leaves everything as it is. A process that is forked from this one cannot use the
+    object.
     """
 
     def __init__(
@@ -159,6 +159,7 @@ class Communicator:
             }
         )
         self._in_flight: dict[object, tuple[Any, Any]] = {}  # arrays of reduces that have not been awaited
+        self._closed = threading.Event()
         self._native = _create(address, peer_group, p2p_connection_pool_size, options)
         self._check(self._native.creation(), "Communicator")
         add_communicator(self)
@@ -174,7 +175,11 @@ class Communicator:
             self.close()
 
     def close(self) -> None:
-        """Leaves the run and frees the native object; later calls fail. Destruction does the same."""
+        """Leaves the run and frees the native object; later calls fail, and those that block in other threads
+        end. Destruction does the same."""
+        if not self._native.belongs_here():
+            return  # A copy that a fork made; its threads, and perhaps locks, are those of the other process.
+        self._closed.set()
         if self._native.close():
             self._in_flight.clear()
 
@@ -193,14 +198,15 @@ class Communicator:
         all have failed a plain `Exception` is raised, with the last `PCCLError` as its cause."""
         if isinstance(n_attempts, bool) or not isinstance(n_attempts, int) or n_attempts < 1:
             raise PCCLArgumentError(f"n_attempts must be at least 1, not {n_attempts!r}")
-        for attempt in range(n_attempts):
-            if attempt > 0:
-                time.sleep(_RETRY_PAUSE_S)
+        error: PCCLError | None = None
+        for _ in range(n_attempts):
+            if error is not None and self._closed.wait(_RETRY_PAUSE_S):
+                raise error
             code, text = self._native.connect()
             if code == _SUCCESS:
                 return
             error = failure(code, "Communicator.connect", text)
-            if code in _FINAL_CONNECT_FAILURES:
+            if code != _MASTER_CONNECTION_FAILED or self._closed.is_set():
                 raise error
         raise Exception(f"could not connect in {n_attempts} attempts: {error}") from error
 
@@ -330,21 +336,21 @@ class Communicator:
 
 
 def _create(address: str, peer_group: int, pool_size: int, options: dict[str, Any]) -> _native.Communicator:
-    """The native object: by the two ways that `Communicator` describes."""
-    host, port = split_address(address)
+    """The native object. The failure policy never comes from the environment or the library's default, so
+    that programs written for PCCL 1.0 see failures whatever options they add."""
+    split_address(address)
     for name, value in (("peer_group", peer_group), ("p2p_connection_pool_size", pool_size)):
         if check_unsigned(value, name) >= 2**32:
             raise PCCLArgumentError(f"{name} must be below 2**32, not {value}")
     code, text = _native.init()
     if code != _SUCCESS:
         raise failure(code, "pcclInit", text)
-    octets = literal_octets(host)
-    if not options and octets is not None:
-        return _native.Communicator(octets, port, int(peer_group), int(pool_size))
-    if not options:
-        # Only a config struct can carry a name; the policy stays that of the plain constructor.
-        options = {"on_failure": OnFailure.REPORT.value}
-    options = {"master": address, "peer_group": int(peer_group), **options}
+    options = {
+        "on_failure": OnFailure.REPORT.value,
+        **options,
+        "master": address,
+        "peer_group": int(peer_group),
+    }
     if pool_size:
-        options.setdefault("lanes", min(int(pool_size), 2**31 - 1))
+        options.setdefault("lanes", min(int(pool_size), _LANES_MAX))
     return _native.Communicator(options)

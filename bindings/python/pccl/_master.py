@@ -20,11 +20,11 @@ _WAIT_SLICE_MS = 100
 class MasterNode:
     """A coordinator. `run` serves on threads of the library and returns at once; the object's destruction,
     and the end of the program, **wait** until it has been interrupted, so that `MasterNode(address).run()` is
-    a whole program.
+    a whole program. A process that is forked from this one cannot use the object.
 
     `listen_address` is "host:port" or "[IPv6]:port", or several of them; port 0 means any free port, which
-    `port` tells. With `state_dir` a small record is kept there, from which a restarted coordinator finds its
-    run again.
+    `port` tells. With `state_dir` a small record of the run is kept there; in this version a restarted
+    coordinator begins a new run all the same.
     """
 
     def __init__(
@@ -64,8 +64,9 @@ class MasterNode:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.interrupt()
-        self._finish()
+        if self._native.belongs_here():
+            self.interrupt()
+            self._finish()
 
     def __del__(self) -> None:
         if hasattr(self, "_native"):
@@ -79,7 +80,8 @@ class MasterNode:
         self._running = True
 
     def interrupt(self) -> None:
-        """Asks the coordinator to stop. May be called any number of times, and from any thread."""
+        """Asks the coordinator to stop. May be called any number of times, at any time and from any thread; a
+        coordinator that does not run is left alone."""
         code, text = self._native.interrupt()
         if code != _SUCCESS:
             raise failure(code, "MasterNode.interrupt", text)
@@ -92,7 +94,10 @@ class MasterNode:
             slice_ms = _WAIT_SLICE_MS
             if deadline_s is not None:
                 slice_ms = min(slice_ms, max(0, int((deadline_s - time.monotonic()) * 1000)))
-            if self._native.wait(slice_ms):
+            code, text, ended = self._native.wait(slice_ms)
+            if code != _SUCCESS:
+                raise failure(code, "MasterNode.wait", text)
+            if ended:
                 self._running = False
             elif deadline_s is not None and time.monotonic() >= deadline_s:
                 return False
@@ -107,7 +112,10 @@ class MasterNode:
         return port
 
     def _finish(self) -> None:
-        """Waits until interrupted, then frees the native object. Ctrl-C counts as an interruption."""
+        """Waits until interrupted, then frees the native object. Ctrl-C counts as an interruption. A forked
+        process has only a copy of the object, whose threads and locks belong to the other one."""
+        if not self._native.belongs_here():
+            return
         with self._finish_lock:
             try:
                 self.wait()

@@ -1,9 +1,9 @@
 // pccl._native.Communicator: one pcclComm_t. Any number of Python threads may be inside its methods; close()
 // lets them finish before it destroys the object, so that a thread never uses a communicator that is gone.
 #include <chrono>
-#include <cstring>
 #include <memory>
 
+#include "call_gate.h"
 #include "native.h"
 
 namespace pccl_native {
@@ -42,26 +42,6 @@ py::bytes to_bytes(const pcclRankUuid_t& id) {
 
 class Communicator {
    public:
-    /// The way of PCCL 1.0: an address of 4 or 16 octets, report policy.
-    Communicator(const std::string& octets, std::uint16_t port, std::uint32_t peer_group,
-                 std::uint32_t pool_size) {
-        pcclCommCreateParams_t params{};
-        ccoip_inet_address_t& inet = params.master_address.inet;
-        if (octets.size() == sizeof inet.ipv4.data) {
-            inet.protocol = inetIPv4;
-            std::memcpy(inet.ipv4.data, octets.data(), octets.size());
-        } else if (octets.size() == sizeof inet.ipv6.data) {
-            inet.protocol = inetIPv6;
-            std::memcpy(inet.ipv6.data, octets.data(), octets.size());
-        } else {
-            throw py::value_error("an address has 4 or 16 octets");
-        }
-        params.master_address.port = port;
-        params.peer_group = peer_group;
-        params.p2p_connection_pool_size = pool_size;
-        creation_ = run_unlocked(nullptr, [&] { return pcclCreateCommunicator(&params, &communicator_); });
-    }
-
     /// With the options of pcclCommConfig_t; missing keys are left unset.
     explicit Communicator(const py::dict& options) {
         pcclCommConfig_t config = PCCL_COMM_CONFIG_INITIALIZER;
@@ -108,23 +88,19 @@ class Communicator {
 
     /// Destroys the communicator; false when calls of other threads did not return in time. Idempotent.
     bool close() {
+        if (!gate_.belongs_here()) return true;
         py::gil_scoped_release unlocked;
-        std::unique_lock lock(mutex_);
-        if (communicator_ == nullptr) return true;
-        if (closing_) return false;
-        closing_ = true;
-        if (calls_ > 0) {
-            lock.unlock();
+        if (!gate_.begin_close()) return gate_.closed();
+        if (!gate_.idle_within(std::chrono::seconds(0))) {
             pcclLeave(communicator_);
-            lock.lock();
-            if (!idle_.wait_for(lock, kCloseWait, [this] { return calls_ == 0; })) return false;
+            if (!gate_.idle_within(kCloseWait)) return false;
         }
-        pcclComm_t* communicator = communicator_;
-        communicator_ = nullptr;
-        lock.unlock();
-        pcclDestroyCommunicator(communicator);
+        if (communicator_ != nullptr) pcclDestroyCommunicator(communicator_);
+        gate_.end_close();
         return true;
     }
+
+    bool belongs_here() const { return gate_.belongs_here(); }
 
     py::tuple connect() {
         return to_python(call([](pcclComm_t* c) { return pcclConnect(c); }));
@@ -141,8 +117,8 @@ class Communicator {
 
     /// The text of this thread's last failed call; empty on a communicator that is closed.
     py::object last_error() {
-        const CallScope scope(*this);
-        return to_text(scope.entered() ? pcclGetLastError(communicator_) : "");
+        const CallGate::Call entry(gate_);
+        return to_text(entry.entered() ? pcclGetLastError(communicator_) : "");
     }
 
     py::tuple get_attribute(int attribute) {
@@ -150,25 +126,25 @@ class Communicator {
         const Outcome outcome = call([&](pcclComm_t* c) {
             return pcclGetAttribute(c, static_cast<pcclAttribute_t>(attribute), &value);
         });
-        return with(outcome, value);
+        return to_python(outcome, value);
     }
 
     py::tuple are_peers_pending() {
         bool pending = false;
         const Outcome outcome = call([&](pcclComm_t* c) { return pcclArePeersPending(c, &pending); });
-        return with(outcome, pending);
+        return to_python(outcome, pending);
     }
 
     py::tuple rank_id() {
         pcclRankUuid_t id{};
         const Outcome outcome = call([&](pcclComm_t* c) { return pcclGetRankId(c, &id); });
-        return with(outcome, to_bytes(id));
+        return to_python(outcome, to_bytes(id));
     }
 
     py::tuple rank() {
         int rank = 0;
         const Outcome outcome = call([&](pcclComm_t* c) { return pcclGetRank(c, &rank); });
-        return with(outcome, rank);
+        return to_python(outcome, rank);
     }
 
     py::tuple group_members() {
@@ -218,7 +194,7 @@ class Communicator {
             const pcclAsyncReduceOp_t handle{c, tag};
             return pcclAsyncReduceTest(&handle, &done);
         });
-        return with(outcome, done);
+        return to_python(outcome, done);
     }
 
     py::tuple reduce_cancel(std::uint64_t tag) {
@@ -259,32 +235,10 @@ class Communicator {
     }
 
    private:
-    /// Counts a call in and out, so that close() knows when the communicator is no longer in use.
-    class CallScope {
-       public:
-        explicit CallScope(Communicator& owner) : owner_(owner) {
-            std::lock_guard lock(owner_.mutex_);
-            entered_ = owner_.communicator_ != nullptr && !owner_.closing_;
-            if (entered_) ++owner_.calls_;
-        }
-        CallScope(const CallScope&) = delete;
-        CallScope& operator=(const CallScope&) = delete;
-        ~CallScope() {
-            if (!entered_) return;
-            std::lock_guard lock(owner_.mutex_);
-            if (--owner_.calls_ == 0) owner_.idle_.notify_all();
-        }
-        bool entered() const { return entered_; }
-
-       private:
-        Communicator& owner_;
-        bool entered_ = false;
-    };
-
     template <typename Call>
     Outcome call(Call&& function) {
-        const CallScope scope(*this);
-        if (!scope.entered()) return {pcclInvalidUsage, "the communicator is closed"};
+        const CallGate::Call entry(gate_);
+        if (!entry.entered()) return gate_.refusal();
         return run_unlocked(communicator_, [&] { return function(communicator_); });
     }
 
@@ -303,12 +257,7 @@ class Communicator {
         if (std::get<0>(outcome) == pcclSuccess) {
             for (std::size_t i = 0; i < count; ++i) out.append(to_bytes(ids[i]));
         }
-        return with(outcome, out);
-    }
-
-    template <typename Value>
-    static py::tuple with(const Outcome& outcome, const Value& value) {
-        return py::make_tuple(std::get<0>(outcome), to_text(std::get<1>(outcome)), value);
+        return to_python(outcome, out);
     }
 
     static py::tuple with_info(const Outcome& outcome, const pcclReduceInfo_t& info) {
@@ -319,24 +268,17 @@ class Communicator {
     pcclComm_t* communicator_ = nullptr;
     Outcome creation_;
     py::object log_callback_ = py::none();
-
-    std::mutex mutex_;  // guards the three below; never held while waiting for the GIL
-    std::condition_variable idle_;
-    int calls_ = 0;
-    bool closing_ = false;
+    CallGate gate_{"communicator"};
 };
 
 }  // namespace
 
 void define_communicator(py::module_& module) {
-    py::class_<Communicator>(module, "Communicator")
-        .def(py::init([](const py::bytes& octets, std::uint16_t port, std::uint32_t peer_group,
-                         std::uint32_t pool_size) {
-            return std::make_unique<Communicator>(std::string(octets), port, peer_group, pool_size);
-        }))
+    py::class_<Communicator, std::unique_ptr<Communicator, DeleteWhereMade>>(module, "Communicator")
         .def(py::init<const py::dict&>())
         .def("creation", &Communicator::creation)
         .def("close", &Communicator::close)
+        .def("belongs_here", &Communicator::belongs_here)
         .def("last_error", &Communicator::last_error)
         .def("connect", &Communicator::connect)
         .def("leave", &Communicator::leave)

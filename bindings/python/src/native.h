@@ -7,11 +7,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
 #include <string>
-#include <thread>
 #include <tuple>
 #include <vector>
 
@@ -43,6 +40,15 @@ void forward_log_message(void* user_data, int level, const char* message);
 /// Tells log forwarding that the interpreter is going away, so that no thread asks for the GIL any more.
 void stop_log_forwarding();
 
+/// While it exists, the main thread may stop a blocking call of the library because of a signal.
+class Interruptible {
+   public:
+    Interruptible();
+    Interruptible(const Interruptible&) = delete;
+    Interruptible& operator=(const Interruptible&) = delete;
+    ~Interruptible();
+};
+
 /// Adds the classes to the module; one function for each source file.
 void define_communicator(py::module_& module);
 void define_master(py::module_& module);
@@ -51,13 +57,25 @@ void define_master(py::module_& module);
 py::object to_text(const std::string& text);
 py::tuple to_python(const Outcome& outcome);
 
-/// Runs a C call without the GIL and pairs a failure with its text.
+/// (code, text, value).
+template <typename Value>
+py::tuple to_python(const Outcome& outcome, const Value& value) {
+    return py::make_tuple(std::get<0>(outcome), to_text(std::get<1>(outcome)), value);
+}
+
+/// Runs a C call without the GIL and pairs a failure with its text. An exception that a signal handler has
+/// raised meanwhile is thrown, however the call ended.
 template <typename Call>
 Outcome run_unlocked(const pcclComm_t* communicator, Call&& call) {
-    py::gil_scoped_release unlocked;
-    const pcclResult_t result = call();
-    if (result == pcclSuccess) return {result, std::string()};
-    return {result, std::string(pcclGetLastError(communicator))};
+    Outcome outcome{pcclSuccess, std::string()};
+    {
+        const Interruptible interruptible;
+        const py::gil_scoped_release unlocked;
+        const pcclResult_t result = call();
+        if (result != pcclSuccess) outcome = {result, std::string(pcclGetLastError(communicator))};
+    }
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+    return outcome;
 }
 
 }  // namespace pccl_native
