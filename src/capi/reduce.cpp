@@ -99,7 +99,8 @@ Status launch(const pcclComm_t* communicator, const core::ReduceCall& call) {
     return status;
 }
 
-Status await(const pcclComm_t* communicator, uint64_t tag, TimeUs timeout, pcclReduceInfo_t* info) {
+Status await(const pcclComm_t* communicator, uint64_t tag, TimeUs timeout, pcclReduceInfo_t* info,
+             bool goes_on) {
     Book& book = *communicator->book;
     core::Ticket ticket = 0;
     {
@@ -117,9 +118,13 @@ Status await(const pcclComm_t* communicator, uint64_t tag, TimeUs timeout, pcclR
         ticket = slot.ticket;
     }
     core::CallResult result;
-    Status status = communicator->impl->wait(ticket, timeout, &result);
+    Status status = communicator->impl->wait(ticket, timeout, &result, goes_on);
+    bool ended = true;
+    // An operation that was cancelled itself is CANCELLED too, but then its ticket is gone.
+    const bool interrupted =
+        goes_on && status.code() == Code::CANCELLED && communicator->impl->test(ticket, &ended).ok();
     const std::lock_guard lock(book.mutex);
-    if (status.code() == Code::TIMEOUT && timeout != kNever) {
+    if (interrupted || (status.code() == Code::TIMEOUT && timeout != kNever)) {
         book.slots[tag].state = Slot::State::kOpen;
         return status;
     }
@@ -174,7 +179,7 @@ pcclResult_t pcclAllReduce(const void* sendbuff, void* recvbuff, const pcclReduc
         core::ReduceCall call;
         Status status = check_reduce(sendbuff, recvbuff, *descriptor, &call);
         if (status) status = launch(communicator, call);
-        if (status) status = await(communicator, call.tag, kNever, reduce_info_out);
+        if (status) status = await(communicator, call.tag, kNever, reduce_info_out, false);
         return reduce_status(status);
     });
 }
@@ -200,7 +205,7 @@ pcclResult_t pcclAwaitAsyncReduce(const pcclAsyncReduceOp_t* reduce_handle,
                                   pcclReduceInfo_t* reduce_info_out) {
     return guarded(communicator_of(reduce_handle), "pcclAwaitAsyncReduce", [&]() -> Status {
         if (Status status = check_handle(reduce_handle); !status) return status;
-        return reduce_status(await(reduce_handle->comm, reduce_handle->tag, kNever, reduce_info_out));
+        return reduce_status(await(reduce_handle->comm, reduce_handle->tag, kNever, reduce_info_out, true));
     });
 }
 
@@ -224,7 +229,7 @@ pcclResult_t pcclAsyncReduceWait(const pcclAsyncReduceOp_t* reduce_handle, int t
     return guarded(communicator_of(reduce_handle), "pcclAsyncReduceWait", [&]() -> Status {
         if (Status status = check_handle(reduce_handle); !status) return status;
         const TimeUs timeout = timeout_ms < 0 ? kNever : timeout_ms * kMillisecond;
-        return reduce_status(await(reduce_handle->comm, reduce_handle->tag, timeout, reduce_info_out));
+        return reduce_status(await(reduce_handle->comm, reduce_handle->tag, timeout, reduce_info_out, true));
     });
 }
 

@@ -14,8 +14,9 @@ Status check_reduce(const void* send, void* receive, const pcclReduceDescriptor_
 /// Takes the tag and starts the operation. INVALID_ARGUMENT when the tag is in flight.
 Status launch(const pcclComm_t* communicator, const core::ReduceCall& call);
 
-/// Waits for the operation and gives its tag free, except after TIMEOUT, which ends the wait only.
-/// RANK_CONNECTION_LOST for a tag that is not in flight.
-Status await(const pcclComm_t* communicator, uint64_t tag, TimeUs timeout, pcclReduceInfo_t* info);
+/// Waits for the operation and gives its tag free, except after TIMEOUT, and after an interruption with
+/// `goes_on`, which end the wait only. RANK_CONNECTION_LOST for a tag that is not in flight.
+Status await(const pcclComm_t* communicator, uint64_t tag, TimeUs timeout, pcclReduceInfo_t* info,
+             bool goes_on);
 
 }  // namespace pccl::capi

@@ -56,7 +56,7 @@ class Batch {
         const size_t index = *in_flight_.begin();
         in_flight_.erase(in_flight_.begin());
         pcclReduceInfo_t info{};
-        const Status status = await(communicator_, calls_[index].tag, kNever, &info);
+        const Status status = await(communicator_, calls_[index].tag, kNever, &info, false);
         if (can_retry(status)) {
             waiting_.insert(index);
             return {};
@@ -70,7 +70,7 @@ class Batch {
 
     /// The buffers belong to the library until each operation has ended.
     void drain() {
-        for (const size_t index : in_flight_) await(communicator_, calls_[index].tag, kNever, nullptr);
+        for (const size_t index : in_flight_) await(communicator_, calls_[index].tag, kNever, nullptr, false);
         in_flight_.clear();
     }
 

@@ -174,11 +174,11 @@ Status Communicator::all_reduce_async(const core::ReduceCall& call, core::Ticket
     return status;
 }
 
-Status Communicator::wait(core::Ticket ticket, TimeUs timeout, core::CallResult* result) {
+Status Communicator::wait(core::Ticket ticket, TimeUs timeout, core::CallResult* result, bool goes_on) {
     core::Ticket inner = 0;
     const auto session = impl_->of(ticket, &inner);
     if (session == nullptr) return {Code::INVALID_ARGUMENT, "no such operation on this connection"};
-    const Status status = session->wait(inner, true, timeout, result);
+    const Status status = session->wait(inner, true, timeout, result, goes_on);
     impl_->refresh_view(*session);
     return status;
 }

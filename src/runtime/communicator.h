@@ -54,7 +54,9 @@ class Communicator {
     /// kNever: without limit. Code::TIMEOUT: the operation goes on and the ticket stays valid. Otherwise
     /// `result` is filled, the ticket is forgotten, and the returned status is the operation's. An unknown
     /// ticket is INVALID_ARGUMENT.
-    Status wait(core::Ticket ticket, TimeUs timeout, core::CallResult* result);
+    /// An interruption by the program is CANCELLED: with `goes_on` the operation goes on and the ticket stays
+    /// valid, otherwise this peer has left the run.
+    Status wait(core::Ticket ticket, TimeUs timeout, core::CallResult* result, bool goes_on = true);
     /// Whether wait() would return at once.
     Status test(core::Ticket ticket, bool* done);
     Status cancel(core::Ticket ticket);

@@ -140,13 +140,15 @@ Status Session::call(const Call& call, bool listed, core::Ticket* ticket) {
     return broken_ ? broken_status() : status;
 }
 
-Status Session::wait(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result) {
+Status Session::wait(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result,
+                     bool goes_on) {
     Status status;
-    contained([&] { status = await_result(ticket, listed, timeout, result); });
+    contained([&] { status = await_result(ticket, listed, timeout, result, goes_on); });
     return broken_ ? broken_status() : status;
 }
 
-Status Session::await_result(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result) {
+Status Session::await_result(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result,
+                             bool goes_on) {
     const TimeUs started = now();
     const TimeUs until = timeout >= kNever - started ? kNever : started + timeout;
     Turn turn(*this);
@@ -167,7 +169,7 @@ Status Session::await_result(core::Ticket ticket, bool listed, TimeUs timeout, c
         if (at >= until) return {Code::TIMEOUT, "the wait timed out; the operation goes on"};
         if (interrupt.due(at)) {
             if (!interrupted(turn.lock, interrupt)) continue;
-            if (listed) return {Code::CANCELLED, "the program interrupted the wait; the operation goes on"};
+            if (goes_on) return {Code::CANCELLED, "the program interrupted the wait; the operation goes on"};
             // The buffers of the call must be in nobody's hands when it returns.
             if (!broken_) member_->abandon(now(), {Code::CANCELLED, kInterruptedText});
             continue;

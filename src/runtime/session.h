@@ -53,8 +53,10 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     using Call = std::function<Status(core::Member&, TimeUs now, core::Ticket*)>;
     /// With `listed` the ticket is one that the program holds.
     Status call(const Call& call, bool listed, core::Ticket* ticket);
-    /// TIMEOUT: it goes on. INVALID_ARGUMENT: it is not `listed`, or no longer.
-    Status wait(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result);
+    /// TIMEOUT: it goes on. INVALID_ARGUMENT: it is not `listed`, or no longer. An interruption by the
+    /// program ends the membership, except with `goes_on`, where it ends the wait only.
+    Status wait(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result,
+                bool goes_on = false);
     Status test(core::Ticket ticket, bool* done);
     Status cancel(core::Ticket ticket);
     size_t listed() const;
@@ -85,7 +87,8 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     void settle();
     Status await_registration(core::Ticket* ticket);
     bool interrupted(std::unique_lock<std::mutex>& lock, InterruptPoll& poll);
-    Status await_result(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result);
+    Status await_result(core::Ticket ticket, bool listed, TimeUs timeout, core::CallResult* result,
+                        bool goes_on);
     void drive(std::unique_lock<std::mutex>& lock, core::Ticket ticket, TimeUs until);
     void stop_driving();
     TimeUs spin_time() const;
