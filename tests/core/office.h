@@ -196,8 +196,11 @@ class Office {
             std::vector<core::CoordinatorAction> actions;
             actions.swap(coordinator->outbox());
             for (const core::CoordinatorAction& action : actions) {
-                if (action.kind == core::CoordinatorAction::Kind::kPersist)
+                if (action.kind == core::CoordinatorAction::Kind::kPersist) {
+                    core::Record record;
+                    REQUIRE(wire::decode(action.body, record));
                     coordinator->persisted(now, action.number);
+                }
                 for (Clerk& clerk : clerks) {
                     if (clerk.connection == 0 || clerk.connection != action.connection) continue;
                     if (action.kind == core::CoordinatorAction::Kind::kSend) receive(clerk, action);
