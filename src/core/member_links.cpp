@@ -212,7 +212,8 @@ void MemberState::tick_links(TimeUs now) {
         const bool silent = now - link.heard > config_.timeouts.liveness;
         if (!silent && !coordinator_up_ && !suspicions_.empty()) {
             // It was only slow, and nobody has acted on the suspicion: it is taken back.
-            std::erase_if(suspicions_, [&](const wire::Suspect& s) { return s.peer == id && !s.closed; });
+            std::erase_if(suspicions_,
+                          [&peer = id](const wire::Suspect& s) { return s.peer == peer && !s.closed; });
         }
         if (silent && rank_of(id) && !proposal_ && !leaving_) {
             suspect(now, id, false,
