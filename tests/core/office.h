@@ -30,12 +30,13 @@ class Office {
         bool evicted = false;
     };
 
-    explicit Office(uint8_t retry_policy = 0) : random_(11) {
+    /// `previous` is what an earlier coordinator left behind, if any.
+    explicit Office(uint8_t retry_policy = 0, const core::Record* previous = nullptr) : random_(11) {
         constants.retry_policy = retry_policy;
         constants.segment_bytes = 64;
         core::CoordinatorConfig config;
         config.timeouts = core::Timeouts::derive({});
-        coordinator = std::make_unique<core::Coordinator>(config, random_, nullptr, now);
+        coordinator = std::make_unique<core::Coordinator>(config, random_, previous, now);
         settle();
     }
 
@@ -164,6 +165,7 @@ class Office {
     wire::Constants constants;
     std::unique_ptr<core::Coordinator> coordinator;
     std::vector<Clerk> clerks;
+    core::Record record;  ///< the last one that was made durable
 
    private:
     template <class Message>
@@ -197,7 +199,7 @@ class Office {
             actions.swap(coordinator->outbox());
             for (const core::CoordinatorAction& action : actions) {
                 if (action.kind == core::CoordinatorAction::Kind::kPersist) {
-                    core::Record record;
+                    record = {};
                     REQUIRE(wire::decode(action.body, record));
                     coordinator->persisted(now, action.number);
                 }

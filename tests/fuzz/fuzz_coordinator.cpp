@@ -1,7 +1,7 @@
 // Events of every kind into a coordinator: members and strangers that register, vote, answer proposals
-// rightly, nearly rightly or with nonsense, that vanish and come back, and time. No invariant breaks, all that
-// is sent decodes and fits into a frame, the durable record can be read back, and once they are all gone two
-// honest newcomers share an epoch.
+// rightly, nearly rightly or with nonsense, that vanish and come back, and time. No invariant breaks, all
+// that is sent decodes and fits into a frame, the durable record can be read back, and once they are all gone
+// two honest newcomers share an epoch.
 //
 // Input: a sequence of events, see handle().
 #include "core/noise.h"
@@ -123,7 +123,8 @@ class Script {
                 if (office_.clerks[at].proposal) say(at, linked(at));
                 return;
             case CoordinatorEvent::kVote:
-                return say(at, wire::Vote{static_cast<wire::VoteKind>(1 + input_.below(2)), 1 + input_.below(4)});
+                return say(at,
+                           wire::Vote{static_cast<wire::VoteKind>(1 + input_.below(2)), 1 + input_.below(4)});
             case CoordinatorEvent::kWithdraw: return say(at, wire::Withdraw{1 + input_.below(4)});
             default: return others(event, at);
         }
@@ -133,7 +134,8 @@ class Script {
         Clerk& clerk = office_.clerks[at];
         switch (event) {
             case CoordinatorEvent::kSuspect: {
-                wire::Suspect message{clerk.installed, any(pool_.ids), input_.below(3), input_.flag(), "lost"};
+                wire::Suspect message{clerk.installed, any(pool_.ids), input_.below(3), input_.flag(),
+                                      "lost"};
                 return say(at, message);
             }
             case CoordinatorEvent::kRequestChange:
@@ -153,7 +155,8 @@ class Script {
     }
 
     void enrol(size_t at) {
-        wire::Register message = office_.registration(office_.clerks[at].id, static_cast<uint32_t>(input_.below(2)));
+        wire::Register message =
+            office_.registration(office_.clerks[at].id, static_cast<uint32_t>(input_.below(2)));
         const uint8_t variant = input_.byte();
         if (variant % 16 == 1) {
             message = noise<wire::Register>();
@@ -173,11 +176,13 @@ class Script {
         if (before.install) {
             message.run = before.install->run;
             message.installed = message.promised = before.installed;
-            for (const wire::Peer& peer : before.install->members) message.installed_members.push_back(peer.id);
+            for (const wire::Peer& peer : before.install->members)
+                message.installed_members.push_back(peer.id);
         }
         if (before.proposal) {
             message.promised = before.proposal->id;
-            for (const wire::Peer& peer : before.proposal->members) message.promised_members.push_back(peer.id);
+            for (const wire::Peer& peer : before.proposal->members)
+                message.promised_members.push_back(peer.id);
         }
         message.last_answer = input_.below(3);
         message.vote_number = input_.below(3);
@@ -222,7 +227,8 @@ class Script {
             out.records.push_back(std::move(record));
         }
         const size_t counters = input_.below(4);
-        for (size_t i = 0; i < counters; ++i) out.counters.push_back({wire::OpKind::kReduce, i, input_.below(3)});
+        for (size_t i = 0; i < counters; ++i)
+            out.counters.push_back({wire::OpKind::kReduce, i, input_.below(3)});
         if (input_.below(4) == 3) out.tombstones = {any(pool_.keys)};
         out.wants_counter_reset = input_.below(8) == 7;
         out.next_revision = input_.below(3);
@@ -262,7 +268,8 @@ class Script {
                 }
                 if (clerk.proposal) office_.answer(i);
                 if (!clerk.installed.is_none())
-                    REQUIRE(office_.say(i, wire::Vote{wire::VoteKind::kUpdate, static_cast<uint64_t>(round) + 1}));
+                    REQUIRE(office_.say(
+                        i, wire::Vote{wire::VoteKind::kUpdate, static_cast<uint64_t>(round) + 1}));
                 REQUIRE(office_.say(i, wire::Heartbeat{}));
             }
             office_.advance(kSecond);

@@ -49,8 +49,8 @@ Expected decode_all(std::span<const uint8_t> stream, uint32_t body_bytes_max) {
         stream = stream.subspan(wire::kPreambleBytes + preamble.body_bytes);
         Frame frame{preamble.type, {body.begin(), body.end()}, {}, false};
         wire::Data header;
-        out.violated = preamble.type == kRefused ||
-                       (preamble.type == wire::Type::kData && !wire::decode(body, header));
+        out.violated =
+            preamble.type == kRefused || (preamble.type == wire::Type::kData && !wire::decode(body, header));
         if (out.violated) return out;
         if (preamble.type == wire::Type::kData) {
             frame.body = wire::encode(header);

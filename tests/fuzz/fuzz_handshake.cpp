@@ -73,7 +73,8 @@ class Stranger {
         while (heard_.size() >= wire::kPreambleBytes) {
             const std::span<const uint8_t> all(heard_);
             wire::Preamble preamble;
-            REQUIRE(wire::decode_preamble(all.first<wire::kPreambleBytes>(), wire::kPeerBodyBytesMax, preamble));
+            REQUIRE(
+                wire::decode_preamble(all.first<wire::kPreambleBytes>(), wire::kPeerBodyBytesMax, preamble));
             const size_t bytes = wire::kPreambleBytes + preamble.body_bytes + preamble.payload_bytes;
             if (all.size() < bytes) return;
             REQUIRE((preamble.type == wire::Type::kHelloAck) == !answered_);
@@ -101,8 +102,8 @@ class Door {
         // Peers 4 and 5 are refused, the one for now and the other for good.
         driver_.judge = [this](const wire::Hello& hello) {
             wire::HelloAck ack;
-            ack.accepted = hello.to == driver_.id && hello.run == driver_.run &&
-                           hello.from != member_id(4) && hello.from != member_id(5);
+            ack.accepted = hello.to == driver_.id && hello.run == driver_.run && hello.from != member_id(4) &&
+                           hello.from != member_id(5);
             ack.retry = hello.from == member_id(4);
             ack.reason = ack.accepted ? "" : "not expected";
             return ack;
@@ -212,7 +213,8 @@ class Door {
                 break;
             case HandshakeEvent::kHangUp:
                 if (!strangers_.empty())
-                    strangers_.erase(strangers_.begin() + static_cast<std::ptrdiff_t>(input.below(strangers_.size())));
+                    strangers_.erase(strangers_.begin() +
+                                     static_cast<std::ptrdiff_t>(input.below(strangers_.size())));
                 break;
             case HandshakeEvent::kTime: pass(input.byte() * 50 * kMillisecond); break;
             default: own_side(event, input);

@@ -23,7 +23,8 @@ constexpr size_t kSlotBytesMax = 8192;
 constexpr size_t kTags = 4;
 constexpr size_t kCounts[kTags] = {64, 1, 300, 0};  // of floats, by tag
 constexpr size_t kTensorBytes = 3000;
-constexpr uint32_t kPayloadBytes[] = {64, 44, 4, 16, kTensorBytes, 24, 20, 0, 1, 128, 256, 4096, 1 << 20, 64 << 20};
+constexpr uint32_t kPayloadBytes[] = {64, 44, 4,   16,  kTensorBytes, 24,      20,
+                                      0,  1,  128, 256, 4096,         1 << 20, 64 << 20};
 
 plan::Kind g_plan = plan::Kind::kAuto;
 
@@ -107,7 +108,8 @@ class Script {
     void check_bounds() {
         const core::Holdings holdings = rig_->member->holdings();
         const size_t peers = rig_->list.size() + 2;
-        REQUIRE(holdings.slot_bytes <= peers * (4 * kEagerBytesPerPeer + kParkedSlotsPerPeer * kSlotBytesMax));
+        REQUIRE(holdings.slot_bytes <=
+                peers * (4 * kEagerBytesPerPeer + kParkedSlotsPerPeer * kSlotBytesMax));
         REQUIRE(holdings.operations <= 2 * wire::kOpsMax);
         REQUIRE(holdings.reports <= wire::kOpsMax);
         REQUIRE(holdings.future_bytes <= 64u << 20);
@@ -322,7 +324,8 @@ class Script {
         wire::Propose message = rig_->propose_message();
         const uint8_t variant = input_.byte();
         auto& members = message.members;
-        if (variant % 4 == 1) members.erase(members.begin() + static_cast<std::ptrdiff_t>(input_.below(members.size())));
+        if (variant % 4 == 1)
+            members.erase(members.begin() + static_cast<std::ptrdiff_t>(input_.below(members.size())));
         if (variant % 4 == 2) members.push_back({test::member_id(0xee), {{"sim", 9}}});
         if (variant % 8 >= 5) message.dead_links = dead_links();
         if (variant >= 128) {
@@ -349,7 +352,8 @@ class Script {
         for (size_t i = 0; i < variant / 32u; ++i) {
             wire::Decision decision;
             decision.key = any_key();
-            if (decision.key.kind == wire::OpKind::kReduce) decision.descriptor = rig_->descriptor(kCounts[decision.key.tag]);
+            if (decision.key.kind == wire::OpKind::kReduce)
+                decision.descriptor = rig_->descriptor(kCounts[decision.key.tag]);
             decision.verdict = static_cast<wire::Verdict>(1 + input_.below(6));
             decision.redo = input_.flag();
             decision.code = input_.byte();

@@ -1,7 +1,7 @@
 // The driver of one member, as faithful to its duties as the runtime's: what it hands in, in which order, and
 // what it lets go of when. It holds on to payloads that are being sent and received as sockets would, and
-// frees a call's buffers as soon as the call has ended, so that a member which breaks its own promises touches
-// memory that is gone.
+// frees a call's buffers as soon as the call has ended, so that a member which breaks its own promises
+// touches memory that is gone.
 #pragma once
 
 #include <array>
@@ -266,7 +266,8 @@ class Host {
     void touch() {
         for (auto& [peer, link] : links_) {
             for (Lane& lane : link.lanes) {
-                if (lane.sending) read_ = read_ ^ lane.sending->payload.front() ^ lane.sending->payload.back();
+                if (lane.sending)
+                    read_ = read_ ^ lane.sending->payload.front() ^ lane.sending->payload.back();
                 if (!lane.receiving) continue;
                 lane.receiving->data[0] = 0x5a;
                 lane.receiving->data[lane.receiving->bytes - 1] = 0x5a;

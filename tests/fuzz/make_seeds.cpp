@@ -96,17 +96,71 @@ void write_handshakes() {
     const uint8_t open = event(HandshakeEvent::kOpen), hello = event(HandshakeEvent::kHello);
     // A hello: peer, incarnation, lanes, lane, not bent, connection.
     write("handshake", "one-lane", {open, hello, 0, 1, 1, 0, 0, 0, event(HandshakeEvent::kSendData), 0});
-    write("handshake", "two-lanes", {open, open, hello, 0, 1, 2, 0, 0, 0, hello, 0, 1, 2, 1, 0, 1,
-                                     event(HandshakeEvent::kAnswer), 0, 2, 5, 5, event(HandshakeEvent::kClose), 0});
-    write("handshake", "replaced", {open, hello, 1, 1, 1, 0, 0, 0, open, hello, 1, 2, 1, 0, 0, 1,
-                                    event(HandshakeEvent::kHangUp), 1});
-    write("handshake", "refused", {open, hello, 2, 1, 1, 0, 0, 0, open, hello, 3, 1, 1, 0, 0, 1,
-                                   event(HandshakeEvent::kTime), 250});
-    write("handshake", "silent", {open, open, open, open, open, open, event(HandshakeEvent::kBytes), 3, 1, 2, 3, 0,
-                                  event(HandshakeEvent::kEndStream), 1, event(HandshakeEvent::kTime), 255});
-    write("handshake", "frames", {open, hello, 0, 1, 1, 0, 0, 0, event(HandshakeEvent::kFrame), 8, 0, 0, 0,
-                                  event(HandshakeEvent::kData), 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5,
-                                  event(HandshakeEvent::kCut), event(HandshakeEvent::kRefuse), 0});
+    write("handshake", "two-lanes",
+          {open,
+           open,
+           hello,
+           0,
+           1,
+           2,
+           0,
+           0,
+           0,
+           hello,
+           0,
+           1,
+           2,
+           1,
+           0,
+           1,
+           event(HandshakeEvent::kAnswer),
+           0,
+           2,
+           5,
+           5,
+           event(HandshakeEvent::kClose),
+           0});
+    write("handshake", "replaced",
+          {open, hello, 1, 1, 1, 0, 0, 0, open, hello, 1, 2, 1, 0, 0, 1, event(HandshakeEvent::kHangUp), 1});
+    write("handshake", "refused",
+          {open, hello, 2, 1, 1, 0, 0, 0, open, hello, 3, 1, 1, 0, 0, 1, event(HandshakeEvent::kTime), 250});
+    write("handshake", "silent",
+          {open, open, open, open, open, open, event(HandshakeEvent::kBytes), 3, 1, 2, 3, 0,
+           event(HandshakeEvent::kEndStream), 1, event(HandshakeEvent::kTime), 255});
+    write("handshake", "frames",
+          {open,
+           hello,
+           0,
+           1,
+           1,
+           0,
+           0,
+           0,
+           event(HandshakeEvent::kFrame),
+           8,
+           0,
+           0,
+           0,
+           event(HandshakeEvent::kData),
+           5,
+           5,
+           5,
+           5,
+           5,
+           5,
+           5,
+           5,
+           5,
+           5,
+           5,
+           5,
+           5,
+           5,
+           5,
+           5,
+           event(HandshakeEvent::kCut),
+           event(HandshakeEvent::kRefuse),
+           0});
 }
 
 /// Called, data and barrier of a reduction by tag 0, and the end of the epoch in the middle of it.
@@ -128,21 +182,27 @@ void write_members() {
                 }
                 append(seed, Bytes{pull, peer, 0, event(MemberEvent::kSent), peer, 0});
             }
-            append(seed, Bytes{event(MemberEvent::kPropose), 0, 0, event(MemberEvent::kInstall), 32, 0, 5, 1, 0, 0, 0, 0});
-            for (uint8_t peer = 0; peer < 3; ++peer) append(seed, Bytes{done, 0, 0, 0, peer % 2u == 0, 0, peer});
-            append(seed, Bytes{event(MemberEvent::kForget), 0, reduce, 0, in_place, event(MemberEvent::kTime), 24});
+            append(seed, Bytes{event(MemberEvent::kPropose), 0, 0, event(MemberEvent::kInstall), 32, 0, 5, 1,
+                               0, 0, 0, 0});
+            for (uint8_t peer = 0; peer < 3; ++peer)
+                append(seed, Bytes{done, 0, 0, 0, peer % 2u == 0, 0, peer});
+            append(seed,
+                   Bytes{event(MemberEvent::kForget), 0, reduce, 0, in_place, event(MemberEvent::kTime), 24});
             write("member", "reduce-" + std::to_string(plan) + "-" + std::to_string(in_place), seed);
         }
     }
     Bytes sync = {30, event(MemberEvent::kSynchronize), 0, 0, 0, 0};
-    for (uint8_t peer = 0; peer < 3; ++peer) append(sync, Bytes{event(MemberEvent::kOffer), 0, 0, 0, 0, 0, 1, 0, peer});
+    for (uint8_t peer = 0; peer < 3; ++peer)
+        append(sync, Bytes{event(MemberEvent::kOffer), 0, 0, 0, 0, 0, 1, 0, peer});
     append(sync, Bytes{data, 0, 4, 2, 0, 0, 0, 0, 3, land, 0, 0, 9, event(MemberEvent::kLinkDown), 1});
     write("member", "synchronize", sync);
-    write("member", "vote", {30, event(MemberEvent::kVote), 0, event(MemberEvent::kPropose), 2, 0,
-                             event(MemberEvent::kInstall), 2, 0, event(MemberEvent::kQuery)});
-    write("member", "join", {10, event(MemberEvent::kLinkUp), 0, event(MemberEvent::kLinkUp), 1,
-                             event(MemberEvent::kConnectFailed), 2, event(MemberEvent::kPropose), 0, 0,
-                             event(MemberEvent::kInstall), 0, 0, event(MemberEvent::kLeave), 255});
+    write("member", "vote",
+          {30, event(MemberEvent::kVote), 0, event(MemberEvent::kPropose), 2, 0, event(MemberEvent::kInstall),
+           2, 0, event(MemberEvent::kQuery)});
+    write("member", "join",
+          {10, event(MemberEvent::kLinkUp), 0, event(MemberEvent::kLinkUp), 1,
+           event(MemberEvent::kConnectFailed), 2, event(MemberEvent::kPropose), 0, 0,
+           event(MemberEvent::kInstall), 0, 0, event(MemberEvent::kLeave), 255});
 }
 
 void write_coordinators() {
@@ -156,12 +216,48 @@ void write_coordinators() {
     write("coordinator", "two", two);
     Bytes lost = two;
     append(lost, Bytes{event(CoordinatorEvent::kSuspect), 0, 1, 1, 1, 0, event(CoordinatorEvent::kTime), 24});
-    append(lost, Bytes{answer, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, event(CoordinatorEvent::kHangUp), 1});
+    append(lost,
+           Bytes{answer, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, event(CoordinatorEvent::kHangUp), 1});
     write("coordinator", "suspect", lost);
     Bytes back = two;
-    append(back, Bytes{event(CoordinatorEvent::kReturn), 1, 1, 0, 0, 0, event(CoordinatorEvent::kRequestChange), 0, 0, 0});
-    append(back, Bytes{event(CoordinatorEvent::kFrozen), 0, 0, 0, 0, 0, 0, 0, event(CoordinatorEvent::kLeave), 0, 0});
+    append(back, Bytes{event(CoordinatorEvent::kReturn), 1, 1, 0, 0, 0,
+                       event(CoordinatorEvent::kRequestChange), 0, 0, 0});
+    append(back, Bytes{event(CoordinatorEvent::kFrozen), 0, 0, 0, 0, 0, 0, 0, event(CoordinatorEvent::kLeave),
+                       0, 0});
     write("coordinator", "return", back);
+}
+
+/// The files of a record that holds nothing, and of one with members, with the head right or the file's own.
+void write_records() {
+    std::mt19937_64 random(6);
+    core::Record empty;
+    empty.term.count = 1;
+    core::Record full = empty;
+    const test::Pool from = pool();
+    do {
+        full.groups = {core::GroupRecord{1, from.ids, test::Noise(random, from).make<wire::Install>()}};
+    } while (wire::encode(full).size() > kSeedBytesMax);
+    for (const core::Record& record : {empty, full}) {
+        for (uint8_t mode = 0; mode < 4; ++mode) {
+            Bytes seed = {mode};
+            append(seed, wire::encode(record));
+            write("record", "record-" + std::to_string(record.groups.size()) + "-" + std::to_string(mode),
+                  seed);
+        }
+    }
+}
+
+void write_texts() {
+    size_t number = 0;
+    const auto one = [&](uint8_t mode, std::string_view text) {
+        Bytes seed = {mode};
+        seed.insert(seed.end(), text.begin(), text.end());
+        write("text", "text-" + std::to_string(number++), seed);
+    };
+    for (const char* host : {"10.1.2.3", "::1", "fe80::1%1", "::ffff:10.0.0.1", "2001:db8::1"}) one(0, host);
+    for (const char* address : {"127.0.0.1:48148", "[fd00::5]:1", "node-1.example:65535"}) one(1, address);
+    for (const char* filter : {"eth", "=eth1,^docker", "10.0.0.0/8, fd00::/8", "^192.168.0.0/16,^=ib0"})
+        one(26, filter);
 }
 
 /// Sequences of random choices, which are as good as any.
@@ -188,6 +284,8 @@ int main(int argc, char** argv) {
     write_handshakes();
     write_members();
     write_coordinators();
+    write_records();
+    write_texts();
     write_random("handshake", 3, 6);
     write_random("member", 4, 20);
     write_random("coordinator", 5, 12);

@@ -18,14 +18,13 @@ struct Types {
     static constexpr size_t kCount = sizeof...(Messages);
 };
 
-using PeerMessages =
-    Types<wire::Hello, wire::HelloAck, wire::Data, wire::Called, wire::Done, wire::Credit, wire::Mismatch,
-          wire::Heartbeat, wire::Relay, wire::Offer, wire::Pull>;
+using PeerMessages = Types<wire::Hello, wire::HelloAck, wire::Data, wire::Called, wire::Done, wire::Credit,
+                           wire::Mismatch, wire::Heartbeat, wire::Relay, wire::Offer, wire::Pull>;
 using CoordinatorMessages =
     Types<wire::Register, wire::Vote, wire::Withdraw, wire::Suspect, wire::RequestChange, wire::Frozen,
-          wire::Linked, wire::Prepared, wire::Leave, wire::Welcome, wire::Refused, wire::Prepare, wire::Expect,
-          wire::Propose, wire::Install, wire::VoteAnswer, wire::Pending, wire::Evicted, wire::Left,
-          wire::Heartbeat, core::Record>;
+          wire::Linked, wire::Prepared, wire::Leave, wire::Welcome, wire::Refused, wire::Prepare,
+          wire::Expect, wire::Propose, wire::Install, wire::VoteAnswer, wire::Pending, wire::Evicted,
+          wire::Left, wire::Heartbeat, core::Record>;
 
 template <class Message>
 void round_trip(std::span<const uint8_t> body) {
