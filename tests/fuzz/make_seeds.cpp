@@ -256,7 +256,8 @@ void write_texts() {
     };
     for (const char* host : {"10.1.2.3", "::1", "fe80::1%1", "::ffff:10.0.0.1", "2001:db8::1"}) one(0, host);
     for (const char* address : {"127.0.0.1:48148", "[fd00::5]:1", "node-1.example:65535"}) one(1, address);
-    for (const char* filter : {"eth", "=eth1,^docker", "10.0.0.0/8, fd00::/8", "^192.168.0.0/16,^=ib0"})
+    for (const char* filter :
+         {"eth", "=eth1,^docker", "10.0.0.0/8, fd00::/8", "^192.168.0.0/16,^=ib0", "::ffff:10.1.2.0/24"})
         one(26, filter);
 }
 
