@@ -238,7 +238,7 @@ void MemberState::tick_coordinator(TimeUs now) {
         }
     }
     if (leaving_ && now >= leave_deadline_) {
-        depart();
+        depart(now);
         return;
     }
     if (!admitted_ || !fate_.ok()) return;

@@ -264,7 +264,7 @@ class MemberState {
     void fail_calls(TimeUs now, const Status& status);
     void set_fate(TimeUs now, const Status& status);
     void evict_self(TimeUs now, const Status& status);
-    void depart();
+    void depart(TimeUs now);
     Status join(TimeUs now, Ticket* ticket);
     Status leave(TimeUs now, Ticket* ticket);
     template <class Message>
@@ -273,6 +273,8 @@ class MemberState {
 
     // member_freeze.cpp
     void freeze();
+    /// What was kept of an epoch that is promised.
+    void drop_future();
     wire::Frozen frozen_answer();
     void list_reports(wire::Frozen& answer) const;
     void list_open(wire::Frozen& answer);
@@ -333,7 +335,7 @@ class MemberState {
     // joining and leaving
     std::optional<wire::Prepare> prepare_;
     Ticket join_ticket_ = 0;
-    Ticket leave_ticket_ = 0;
+    std::vector<Ticket> leave_tickets_;
     bool leaving_ = false;
     TimeUs leave_deadline_ = kNever;
 
