@@ -54,8 +54,9 @@ enum class MemberEvent : uint8_t {
     kForget,
     kLeave,
     kHeard,
+    kAsk,
 };
-inline constexpr size_t kMemberEvents = 28;
+inline constexpr size_t kMemberEvents = 29;
 
 enum class CoordinatorEvent : uint8_t {
     kOpen,

@@ -178,17 +178,8 @@ class Script {
                 hear(done);
                 break;
             }
-            case MemberEvent::kOffer: {
-                wire::Offer offer;
-                offer.epoch = any(pool_.epochs);
-                offer.key = {wire::OpKind::kSharedState, 0, synchronizations_ + input_.below(2)};
-                offer.revision = input_.below(3);
-                offer.strategy = static_cast<uint8_t>(input_.below(3));
-                offer.tainted = input_.below(4) == 3;
-                offer.content = {input_.below(2), 0};
-                hear(offer);
-                break;
-            }
+            case MemberEvent::kOffer: hear(offer()); break;
+            case MemberEvent::kAsk: hear(question()); break;
             case MemberEvent::kNoiseOfPeer: noise_of_peer(); break;
             case MemberEvent::kBytesOfPeer: {
                 const MemberId peer = any_peer();
@@ -290,6 +281,32 @@ class Script {
     // ---- frames of peers
     wire::OpKey any_key() { return any(pool_.keys); }
     wire::Descriptor described() { return any(pool_.descriptors); }
+    /// As this member's own, or with another revision, strategy or content.
+    wire::Offer offer() {
+        wire::Offer out = host_.own_offer();
+        out.epoch = any(pool_.epochs);
+        out.key = {wire::OpKind::kSharedState, 0, synchronizations_ + input_.below(2)};
+        const uint8_t variant = input_.byte();
+        if (variant % 4 == 1) out.content = {input_.below(2), 0};
+        if (variant % 8 == 2) out.revision = input_.below(4);
+        if (variant % 8 == 6) out.next_revision = input_.below(3);
+        if (variant % 8 == 7) out.strategy = static_cast<uint8_t>(input_.below(4));
+        if (variant % 16 == 3) out.tainted = true;
+        if (variant / 16 == 1) out.keys.low ^= 1;
+        return out;
+    }
+    /// A range of the table of hashes, of the tensor, or of what is not there; at its borders now and then.
+    wire::Pull question() {
+        wire::Pull out;
+        out.epoch = any(pool_.epochs);
+        out.key = {wire::OpKind::kSharedState, 0, synchronizations_};
+        out.object = static_cast<uint32_t>(input_.below(3));
+        const uint64_t bytes = out.object == 0 ? 16 : kTensorBytes;
+        const uint8_t variant = input_.byte();
+        out.offset = variant % 4 == 0 ? 0 : variant % 4 == 1 ? bytes : input_();
+        out.bytes = variant / 4 % 4 == 0 ? bytes : variant / 4 % 4 == 1 ? bytes - out.offset : input_();
+        return out;
+    }
     wire::Data header() {
         const size_t tag = input_.below(kTags + 1);
         wire::Data out;

@@ -34,13 +34,8 @@ class Host {
 
     core::Member& member() { return *rig_.member; }
     TimeUs& now() { return rig_.now; }
-    bool coordinator_up() const { return coordinator_up_; }
-    const std::vector<core::Ticket>& ended() const { return ended_; }
-    size_t links_up() const {
-        size_t out = 0;
-        for (const auto& [peer, link] : links_) out += link.incarnation != 0 ? 1 : 0;
-        return out;
-    }
+    /// What the member has offered last, from which honest peers hardly differ.
+    const wire::Offer& own_offer() const { return own_offer_; }
 
     /// The rig has opened the connection to the coordinator, or the links, by itself.
     void coordinator_opened() { coordinator_up_ = true; }
@@ -222,6 +217,7 @@ class Host {
             case Kind::kToPeer:
                 REQUIRE(action.body.size() <= wire::kPeerBodyBytesMax);
                 REQUIRE(decodes(PeerMessages(), action.type, action.body));
+                if (action.type == wire::Type::kOffer) (void)wire::decode(action.body, own_offer_);
                 break;
             case Kind::kPullData: links_[action.peer].pull = links_[action.peer].incarnation != 0; break;
             case Kind::kConnect: links_[action.peer].connecting = true; break;
@@ -281,6 +277,7 @@ class Host {
     bool coordinator_up_ = false;
     bool may_reconnect_ = false;
     uint64_t incarnations_ = 0;
+    wire::Offer own_offer_;
     std::map<core::Ticket, std::unique_ptr<Operands>> open_;
     std::vector<core::Ticket> ended_;
     volatile uint8_t read_ = 0;

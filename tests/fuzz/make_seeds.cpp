@@ -191,11 +191,26 @@ void write_members() {
             write("member", "reduce-" + std::to_string(plan) + "-" + std::to_string(in_place), seed);
         }
     }
-    Bytes sync = {30, event(MemberEvent::kSynchronize), 0, 0, 0, 0};
-    for (uint8_t peer = 0; peer < 3; ++peer)
-        append(sync, Bytes{event(MemberEvent::kOffer), 0, 0, 0, 0, 0, 1, 0, peer});
-    append(sync, Bytes{data, 0, 4, 2, 0, 0, 0, 0, 3, land, 0, 0, 9, event(MemberEvent::kLinkDown), 1});
-    write("member", "synchronize", sync);
+    // Offers that agree, so that this member serves the others, and ones that outvote it, so that it fetches.
+    const uint8_t offer = event(MemberEvent::kOffer), link_down = event(MemberEvent::kLinkDown);
+    for (uint8_t differs = 0; differs < 2; ++differs) {
+        Bytes sync = {30, event(MemberEvent::kSynchronize), 0, 0, 0, 0};
+        for (uint8_t peer = 0; peer < 3; ++peer) {
+            append(sync, Bytes{offer, 0, 0, differs});
+            if (differs != 0) sync.push_back(0);
+            append(sync, Bytes{0, peer});
+        }
+        for (uint8_t object = 0; object < 2 && differs == 0; ++object) {
+            append(sync, Bytes{event(MemberEvent::kAsk), 0, object, 0, 0, object});
+            append(sync, Bytes{pull, object, 0, event(MemberEvent::kSent), object, 0});
+        }
+        for (uint8_t peer = 0; peer < 3 && differs == 1; ++peer) {
+            append(sync, Bytes{data, 4, 0, 2, 0, 0, peer, 0, 3, land, peer, 0, 9});
+            append(sync, Bytes{data, 4, 0, 2, 0, 1, peer, 0, 4, land, peer, 0, 9});
+        }
+        append(sync, Bytes{link_down, 1, event(MemberEvent::kTime), 22});
+        write("member", "synchronize-" + std::to_string(differs), sync);
+    }
     write("member", "vote",
           {30, event(MemberEvent::kVote), 0, event(MemberEvent::kPropose), 2, 0, event(MemberEvent::kInstall),
            2, 0, event(MemberEvent::kQuery)});
