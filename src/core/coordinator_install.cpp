@@ -71,6 +71,7 @@ void CoordinatorState::build_install(uint32_t group_id) {
     message.id = proposal.id;
     message.constants = group.constants;
     message.boundary = proposal.boundary;
+    message.round = proposal.boundary ? rounds_ + 1 : rounds_;
     message.decisions = decide(input);
     message.next_revision = group.next_revision;
     message.dead_links.assign(proposal.dead_links.begin(), proposal.dead_links.end());
@@ -175,7 +176,7 @@ void CoordinatorState::installs_sent(TimeUs now, const PendingInstall& pending) 
     }
     if (pending.boundary) {
         boundary_ = false;
-        finish_boundary_without_change();
+        finish_boundary_without_change();  // for those whose group did not change
     }
     for (uint32_t group_id : pending.groups) {
         const auto group = groups_.find(group_id);

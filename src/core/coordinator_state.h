@@ -2,6 +2,7 @@
 //   coordinator.cpp             facade, connections, registration, liveness
 //   coordinator_votes.cpp       votes, boundaries, admission, leaving
 //   coordinator_change.cpp      proposals: who, which links, when complete
+//   coordinator_recovery.cpp    from the record of an earlier term to a run that goes on
 //   coordinator_install.cpp     decisions, the durable record, installs
 // Invariants: a group has at most one proposal; a proposal's id is above every id used or reported; nothing
 // is sent before the term is durable; no Install is sent before a record that covers it is durable.
@@ -52,6 +53,9 @@ struct MemberInfo {
     std::optional<wire::VoteAnswer> answer;  ///< the last one given, to be sent again
     bool reported_closed = false;            ///< a peer saw a lane to it closed or refused
     bool reported_silent = false;
+    bool unheard = false;     ///< known from the record; has not registered with this coordinator yet
+    uint64_t round = 0;       ///< the last answered vote that it knew of when it registered again
+    uint64_t vote_round = 0;  ///< which vote of the whole run its own is for
     std::string report;
 };
 
@@ -109,6 +113,11 @@ class CoordinatorState {
     void register_newcomer(TimeUs now, uint64_t connection, const wire::Register& message);
     void register_again(TimeUs now, uint64_t connection, const wire::Register& message);
     void refuse(uint64_t connection, Code code, const std::string& reason);
+
+    // coordinator_recovery.cpp
+    void recover(TimeUs now, const Record& record);
+    void check_recovery(TimeUs now);
+    void answer_old_votes();
     void tick(TimeUs now);
     void tick_connections(TimeUs now);
     void tick_members(TimeUs now);
@@ -180,6 +189,10 @@ class CoordinatorState {
     wire::Term term_;
     RunId run_;
     bool run_begun_ = false;
+    /// After a restart, until the members of the record have registered or are given up.
+    bool recovering_ = false;
+    TimeUs recovery_began_ = 0;
+    uint64_t rounds_ = 0;  ///< votes of the whole run that were answered
     uint64_t last_epoch_ = 0;
     uint64_t arrivals_ = 0;
     uint64_t prepares_ = 0;

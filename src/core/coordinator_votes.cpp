@@ -131,7 +131,7 @@ void CoordinatorState::drop_newcomer(const MemberId& id, Code code, const std::s
 
 /// The first member of a run, or of the next one after everybody left, is admitted without a vote.
 void CoordinatorState::found_run(TimeUs now) {
-    if (anybody_admitted()) return;
+    if (recovering_ || anybody_admitted()) return;
     for (const auto& [id, group] : groups_) {
         if (group.proposal || group.installing) return;
     }
@@ -167,12 +167,13 @@ bool CoordinatorState::on_vote(TimeUs now, const MemberId& from, const wire::Vot
         return true;
     }
     member.vote = message;
+    member.vote_round = (recovering_ ? member.round : std::max(member.round, rounds_)) + 1;
     check_votes(now);
     return true;
 }
 
 void CoordinatorState::check_votes(TimeUs now) {
-    if (boundary_ || !anybody_admitted()) return;
+    if (boundary_ || recovering_ || !anybody_admitted()) return;
     for (const auto& [id, group] : groups_) {
         if (group.proposal || group.installing) return;
     }
@@ -183,6 +184,7 @@ void CoordinatorState::check_votes(TimeUs now) {
         (member.vote->kind == wire::VoteKind::kUpdate ? update : optimize) = true;
     }
     if (update && optimize) {
+        ++rounds_;
         std::vector<MemberId> all;
         for (const auto& [id, member] : members_) all.push_back(id);
         for (const MemberId& id : all)
@@ -205,6 +207,7 @@ void CoordinatorState::answer_vote(const MemberId& id, Code code, const std::str
     answer.kind = member.vote->kind;
     answer.code = static_cast<uint8_t>(code);
     answer.text = text;
+    answer.round = rounds_;
     answer.globals = globals();
     member.vote.reset();
     member.answer = answer;
@@ -212,6 +215,7 @@ void CoordinatorState::answer_vote(const MemberId& id, Code code, const std::str
 }
 
 void CoordinatorState::finish_boundary_without_change(const std::string& text) {
+    ++rounds_;
     std::vector<MemberId> all;
     for (const auto& [id, member] : members_) all.push_back(id);
     for (const MemberId& id : all) answer_vote(id, Code::SUCCESS, text);

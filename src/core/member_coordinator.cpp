@@ -15,20 +15,23 @@ void MemberState::coordinator_up(TimeUs now) {
     message.group = config_.group;
     message.endpoints = config_.endpoints;
     message.constants = config_.constants;
+    // A newcomer that has answered a proposal may be a member by now.
+    if (proposal_) message.run = run_;
+    if (proposal_) message.promised = promised_;
     if (admitted_) {
         message.run = run_;
         message.installed = epoch_;
         message.promised = promised_;
-        message.last_answer = last_answer_;
+        message.round = round_;
         message.installed_members = members_;
         message.suspicions = suspicions_;
         if (vote_) {
             message.vote_number = vote_->number;
             message.vote = vote_->kind;
         }
-        if (proposal_) {
-            for (const wire::Peer& peer : proposal_->members) message.promised_members.push_back(peer.id);
-        }
+    }
+    if (proposal_) {
+        for (const wire::Peer& peer : proposal_->members) message.promised_members.push_back(peer.id);
     }
     to_coordinator(message);
     if (!admitted_) return;
@@ -44,16 +47,21 @@ void MemberState::coordinator_down(TimeUs now, const std::string& why) {
     if (coordinator_up_ || coordinator_lost_ == 0) coordinator_lost_ = now;
     coordinator_up_ = false;
     if (join_ticket_ != 0) {
-        CallResult result;
-        result.status = {Code::MASTER_CONNECTION_FAILED,
-                         "the connection was lost before this peer was admitted: " + why};
-        complete(join_ticket_, std::move(result));
-        join_ticket_ = 0;
-        depart();
+        // One that was never answered may be no coordinator at all; one that was comes back.
+        if (run_.is_zero()) give_up_joining(why);
         return;
     }
     if (leaving_) leave_deadline_ = std::min(leave_deadline_, now + kSecond);
     if (admitted_ && fate_.ok()) log(LogLevel::kWarn, "lost the coordinator: " + why);
+}
+
+void MemberState::give_up_joining(const std::string& why) {
+    CallResult result;
+    result.status = {Code::MASTER_CONNECTION_FAILED,
+                     "the connection was lost before this peer was admitted: " + why};
+    complete(join_ticket_, std::move(result));
+    join_ticket_ = 0;
+    depart();
 }
 
 template <class Message, class Handler>
@@ -161,7 +169,7 @@ Status MemberState::join(TimeUs, Ticket* ticket) {
 bool MemberState::on_vote_answer(TimeUs now, const wire::VoteAnswer& message) {
     if (!vote_ || message.number != vote_->number) return true;
     view_.globals = message.globals;
-    last_answer_ = message.number;
+    round_ = std::max(round_, message.round);
     const Code code = message.code == 0 ? Code::SUCCESS : failure_code(message.code);
     if (code == Code::SUCCESS && !message.text.empty()) log(LogLevel::kInfo, message.text);
     end_vote(code == Code::SUCCESS ? Status() : Status(code, message.text));

@@ -104,7 +104,6 @@ bool MemberState::on_install(TimeUs now, wire::Install message) {
         join_ticket_ = 0;
     }
     if (vote_ && vote_->kind == wire::VoteKind::kUpdate && message.boundary) {
-        last_answer_ = vote_->number;
         end_vote({});
     }
     for (plan::Rank r = 0; r < members_.size(); ++r) {
@@ -143,6 +142,7 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
     }
     constants_ = message.constants;
     next_revision_ = std::max(next_revision_, message.next_revision);
+    round_ = std::max(round_, message.round);
     if (!admitted_) {
         admitted_ = true;
         fresh_ = message.boundary;
