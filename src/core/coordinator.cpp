@@ -130,9 +130,9 @@ bool CoordinatorState::dispatch(TimeUs now, const MemberId& from, wire::Type typ
             return admitted && decoded<wire::Vote>(body, [&](auto& m) { return on_vote(now, from, m); });
         case wire::Type::kWithdraw:
             return decoded<wire::Withdraw>(body, [&](auto& m) {
-                // A boundary that has begun answers the vote; otherwise it is over here and now.
-                const auto& vote = members_[from].vote;
-                if (vote && vote->number == m.number && !boundary_) answer_vote(from, Code::SUCCESS, "");
+                MemberInfo& member = members_[from];
+                if (member.vote && member.vote->number == m.number) member.vote_withdrawn = true;
+                settle_votes();
                 return true;
             });
         case wire::Type::kSuspect:
@@ -220,8 +220,8 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
     member.connection = connection;
     member.lost_at = 0;
     member.unheard = false;
-    member.round = message.round;
     rounds_ = std::max(rounds_, message.round);
+    rounds_succeeded_ = std::max(rounds_succeeded_, message.round_succeeded);
     connections_[connection].member = message.id;
     log(LogLevel::kInfo, who(message.id) + " is connected again");
     wire::Welcome welcome;
@@ -243,13 +243,13 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
         wire::Vote vote;
         vote.kind = message.vote;
         vote.number = message.vote_number;
+        vote.round = message.round + 1;
         on_vote(now, message.id, vote);
-        if (member.vote) member.vote_round = message.round + 1;
     }
     // It is frozen for a proposal that no Install followed: only a new one frees it.
     if (recovering_ && message.promised > group.installed) group.change_wanted = true;
     for (const wire::Suspect& suspicion : message.suspicions) on_suspect(now, message.id, suspicion);
-    if (!recovering_) answer_old_votes();
+    settle_votes();
     check_recovery(now);
 }
 

@@ -23,6 +23,7 @@ void CoordinatorState::recover(TimeUs now, const Record& record) {
         group.dead_links.insert(from.install.dead_links.begin(), from.install.dead_links.end());
         group.dead_links_tried = now;
         rounds_ = std::max(rounds_, from.install.round);
+        if (from.install.boundary) rounds_succeeded_ = std::max(rounds_succeeded_, from.install.round);
         for (const wire::Peer& peer : from.install.members) {
             MemberInfo& member = members_[peer.id];
             member.group = from.group;
@@ -70,23 +71,13 @@ void CoordinatorState::check_recovery(TimeUs now) {
         if (group.change_wanted && !group.installing) changes.push_back(id);
     }
     push_pending();
-    answer_old_votes();
+    settle_votes();
     for (uint32_t id : changes) {
         groups_[id].change_wanted = false;
         need_change(now, id);
     }
     check_votes(now);
     found_run(now);
-}
-
-/// A vote that was answered before the restart, at least to one member, is answered to the others.
-void CoordinatorState::answer_old_votes() {
-    std::vector<MemberId> late;
-    for (const auto& [id, member] : members_) {
-        if (member.stage == Stage::kAdmitted && member.vote && member.vote_round <= rounds_)
-            late.push_back(id);
-    }
-    for (const MemberId& id : late) answer_vote(id, Code::SUCCESS, "");
 }
 
 }  // namespace pccl::core

@@ -50,12 +50,11 @@ struct MemberInfo {
     TimeUs prepare_deadline = kNever;
     TimeUs lost_at = 0;  ///< when the connection went
     std::optional<wire::Vote> vote;
+    bool vote_withdrawn = false;             ///< it is to be answered at once
     std::optional<wire::VoteAnswer> answer;  ///< the last one given, to be sent again
     bool reported_closed = false;            ///< a peer saw a lane to it closed or refused
     bool reported_silent = false;
-    bool unheard = false;     ///< known from the record; has not registered with this coordinator yet
-    uint64_t round = 0;       ///< the last answered vote that it knew of when it registered again
-    uint64_t vote_round = 0;  ///< which vote of the whole run its own is for
+    bool unheard = false;  ///< known from the record; has not registered with this coordinator yet
     std::string report;
 };
 
@@ -117,7 +116,6 @@ class CoordinatorState {
     // coordinator_recovery.cpp
     void recover(TimeUs now, const Record& record);
     void check_recovery(TimeUs now);
-    void answer_old_votes();
     void tick(TimeUs now);
     void tick_connections(TimeUs now);
     void tick_members(TimeUs now);
@@ -133,8 +131,9 @@ class CoordinatorState {
     bool on_leave(TimeUs now, const MemberId& from, const wire::Leave& message);
     void check_votes(TimeUs now);
     void start_boundary(TimeUs now);
-    void finish_boundary_without_change(const std::string& text = {});
-    void answer_vote(const MemberId& id, Code code, const std::string& text);
+    void end_round(uint64_t round, Code code, const std::string& text);
+    void settle_votes();
+    void answer_vote(const MemberId& id, Code code, const std::string& text, bool counts);
     void push_pending();
     void push_expected(uint32_t group);
     void found_run(TimeUs now);
@@ -192,7 +191,9 @@ class CoordinatorState {
     /// After a restart, until the members of the record have registered or are given up.
     bool recovering_ = false;
     TimeUs recovery_began_ = 0;
-    uint64_t rounds_ = 0;  ///< votes of the whole run that were answered
+    uint64_t boundary_round_ = 0;    ///< the vote that the boundary answers
+    uint64_t rounds_ = 0;            ///< votes of the whole run that have ended, for one member at least
+    uint64_t rounds_succeeded_ = 0;  ///< the last one of them that succeeded
     uint64_t last_epoch_ = 0;
     uint64_t arrivals_ = 0;
     uint64_t prepares_ = 0;

@@ -250,9 +250,10 @@ void MemberState::tick_coordinator(TimeUs now) {
     if (needed && change_needed_since_ == 0) change_needed_since_ = now;
     if (coordinator_up_ || now - coordinator_lost_ <= config_.timeouts.recovery) return;
     if (vote_) {
-        end_vote(vote_->withdrawn
-                     ? Status()
-                     : Status(Code::UPDATE_TOPOLOGY_FAILED, "the coordinator cannot be reached"));
+        const bool withdrawn = vote_->withdrawn;
+        end_vote(
+            withdrawn ? Status() : Status(Code::UPDATE_TOPOLOGY_FAILED, "the coordinator cannot be reached"),
+            !withdrawn);
         if (!blocked()) run_queue(now);
     }
     if (needed && now - change_needed_since_ > config_.timeouts.recovery) {

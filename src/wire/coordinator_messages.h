@@ -185,7 +185,7 @@ struct Install {
         tombstones;  ///< for newcomers: never, as they join with no operation open; kept for the record
     uint64_t next_revision = 0;
     bool boundary = false;  ///< answers the members' votes for an update
-    uint64_t round = 0;     ///< votes of the whole run that were answered, this one included
+    uint64_t round = 0;     ///< votes of the whole run that have ended, with `boundary` this one included
     Globals globals;
     template <class V>
     void visit(V& v) {
@@ -203,7 +203,7 @@ struct VoteAnswer {
     VoteKind kind = VoteKind::kUpdate;
     uint8_t code = 0;  ///< Code
     std::string text;
-    uint64_t round = 0;  ///< votes of the whole run that were answered, this one included
+    uint64_t round = 0;  ///< the vote of the whole run that ends hereby; 0: the member's was withdrawn
     Globals globals;
     template <class V>
     void visit(V& v) {
@@ -263,8 +263,9 @@ struct Register {
     Constants constants;
     EpochId installed;
     EpochId promised;
-    uint64_t round = 0;        ///< the last vote of the whole run whose answer this member knows
-    uint64_t vote_number = 0;  ///< count of this member's standing vote, or 0
+    uint64_t round = 0;            ///< the last vote of the whole run that has ended for this member
+    uint64_t round_succeeded = 0;  ///< the last one that it knows to have succeeded
+    uint64_t vote_number = 0;      ///< count of this member's standing vote, or 0
     VoteKind vote = VoteKind::kUpdate;
     std::vector<MemberId> installed_members;
     std::vector<MemberId> promised_members;
@@ -273,7 +274,8 @@ struct Register {
     void visit(V& v) {
         v(version), v(run), v(id), v(group), v.list(endpoints, kEndpointsMax), v.item(constants),
             v.item(installed);
-        v.item(promised), v(round), v(vote_number), v(vote), v.list(installed_members, kMembersMax);
+        v.item(promised), v(round), v(round_succeeded), v(vote_number), v(vote),
+            v.list(installed_members, kMembersMax);
         v.list(promised_members, kMembersMax), v.list(suspicions, kMembersMax);
     }
 };
@@ -283,9 +285,10 @@ struct Vote {
     static constexpr Type kType = Type::kVote;
     VoteKind kind = VoteKind::kUpdate;
     uint64_t number = 0;
+    uint64_t round = 0;  ///< which vote of the whole run it is for, counted from 1
     template <class V>
     void visit(V& v) {
-        v(kind), v(number);
+        v(kind), v(number), v(round);
     }
 };
 
