@@ -217,8 +217,11 @@ Scenario plain_scenario(uint64_t seed, uint32_t members) {
 
 TimeUs progress_bound(const Scenario& s) {
     const core::Timeouts& t = s.timeouts;
-    return 2 * (t.connect + t.freeze + t.recovery) + 4 * (t.liveness + t.backoff_cap) + 20 * s.think_max +
-           200 * (s.latency_max + s.jitter) + 4 * s.persist_max;
+    return 2 * (t.connect + t.freeze + t.recovery) + 4 * (t.liveness + t.backoff_cap) +
+           (s.slow_node == Scenario::kNoSlow ? 20 : 200) *
+               s.think_max +  // several pauses may lie between two ends
+           200 * (s.latency_max + s.jitter) +
+           4 * s.persist_max;
 }
 
 }  // namespace pccl::sim
