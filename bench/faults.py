@@ -4,9 +4,9 @@ again and again.
 
     ./run bench faults [--quick] [--json FILE]
 
-Members are processes of their own on the loopback address. Disturbed and undisturbed runs alternate, and the
-result is the median of the ratios. docs/benchmarks.md defines each figure. A bar that is missed does not change
-the exit status; a call that fails does.
+Members are processes of their own on the loopback address. Disturbed and undisturbed runs alternate, and
+the result is the median of the ratios. docs/benchmarks.md defines each figure. A bar that is missed does not
+change the exit status; a call that fails does.
 """
 
 import argparse
@@ -173,7 +173,7 @@ def measure_loss(program, size, pairs):
 
 
 def measure_coordinator(program, size, pairs, window_s):
-    """Rate of back-to-back reductions while the coordinator is killed again and again, by the rate without."""
+    """Rate of back-to-back reductions while the coordinator is killed again and again, by that without."""
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         coordinator = Coordinator(program, folder)
@@ -193,8 +193,8 @@ def measure_coordinator(program, size, pairs, window_s):
                     time.sleep(max(0.0, min(KILL_EVERY_S / 2, end - time.time())))
                 disturbed = min(members.answers())
                 ratios.append(disturbed / undisturbed)
-                print(f"  {undisturbed:8.1f} a second undisturbed, {disturbed:8.1f} with {kills} kills so far, "
-                      f"ratio {ratios[-1]:.3f}", flush=True)
+                print(f"  {undisturbed:8.1f} a second undisturbed, {disturbed:8.1f} with "
+                      f"{kills} kills so far, ratio {ratios[-1]:.3f}", flush=True)
         finally:
             members.close()
             coordinator.kill()
@@ -213,7 +213,8 @@ def main(arguments):
     root = pathlib.Path(__file__).resolve().parent.parent
     parser = argparse.ArgumentParser(prog="./run bench faults", description="Measures what faults cost.")
     parser.add_argument("--quick", action="store_true", help="a look, not a result")
-    parser.add_argument("--loss-mib", type=int, default=256, help="size of the reduction that loses a member")
+    parser.add_argument("--loss-mib", type=int, default=256,
+                        help="size of the reduction that loses a member")
     parser.add_argument("--json", metavar="FILE", help="write all figures")
     parser.add_argument("--bin-dir", default=str(root / "build" / "release" / "bin"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
