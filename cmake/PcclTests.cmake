@@ -13,7 +13,7 @@ set(PCCL_TEST_ENVIRONMENT
     "PCCL_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
     "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
     "UBSAN_OPTIONS=print_stacktrace=1"
-    "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1")
+    "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp")
 
 # pccl_catch_tests(ROOM LINKS targets...): all of tests/ROOM/*.cpp as one program test_ROOM.
 function(pccl_catch_tests room)

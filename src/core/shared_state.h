@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/check.h"
 #include "core/election.h"
 #include "core/member.h"
 #include "plan/plan.h"
@@ -44,7 +45,11 @@ class SharedState {
     /// False: invalid. After the last offer the election is held.
     bool offered(plan::Rank from, const wire::Offer& offer);
     bool elected() const { return election_.has_value(); }
-    const Election& election() const { return *election_; }
+    /// Once it is elected.
+    const Election& election() const {
+        PCCL_ASSERT(election_.has_value());
+        return *election_;
+    }
 
     /// Pulls to send now; bounded per source.
     std::vector<Request> take_requests();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <memory>
 
 namespace pccl::transport {
 
@@ -121,9 +122,10 @@ bool parse_numeric(const std::string& host, uint16_t port, SocketAddress* out) {
 
 std::vector<InterfaceAddress> list_interfaces() {
     std::vector<InterfaceAddress> out;
-    ifaddrs* list = nullptr;
-    if (getifaddrs(&list) != 0) return out;
-    for (const ifaddrs* at = list; at != nullptr; at = at->ifa_next) {
+    ifaddrs* first = nullptr;
+    if (getifaddrs(&first) != 0) return out;
+    const std::unique_ptr<ifaddrs, decltype(&freeifaddrs)> list(first, &freeifaddrs);
+    for (const ifaddrs* at = first; at != nullptr; at = at->ifa_next) {
         if (at->ifa_addr == nullptr || (at->ifa_flags & IFF_UP) == 0) continue;
         const int family = at->ifa_addr->sa_family;
         if (family != AF_INET && family != AF_INET6) continue;
@@ -133,7 +135,6 @@ std::vector<InterfaceAddress> list_interfaces() {
         std::memcpy(&entry.address.storage, at->ifa_addr, entry.address.length);
         out.push_back(entry);
     }
-    freeifaddrs(list);
     return out;
 }
 

@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "runtime/fleet.h"
+#include "runtime/raw_peer.h"
 
 using namespace pccl;
 using namespace pccl::runtime;
@@ -278,7 +279,7 @@ TEST_CASE("leaving does not wait for a coordinator that is gone", "[runtime]") {
 TEST_CASE("leaving does not wait for a coordinator that has fallen silent", "[runtime]") {
     std::mutex mutex;
     std::condition_variable changed;
-    bool silent = false, over = false;
+    bool silent = false, stands = false, over = false;
     MasterOptions master_options;
     master_options.listen = {"127.0.0.1:0"};
     master_options.log_level = LogLevel::kInfo;
@@ -286,6 +287,10 @@ TEST_CASE("leaving does not wait for a coordinator that has fallen silent", "[ru
     // The coordinator's only thread stands still in here, with its connections open.
     master_options.log_sink = [&](LogLevel, std::string_view) {
         std::unique_lock lock(mutex);
+        if (silent) {
+            stands = true;
+            changed.notify_all();
+        }
         changed.wait(lock, [&] { return !silent || over; });
     };
     MasterServer master(master_options);
@@ -298,8 +303,12 @@ TEST_CASE("leaving does not wait for a coordinator that has fallen silent", "[ru
     Communicator member(options);
     REQUIRE(member.connect().ok());
     {
-        const std::lock_guard lock(mutex);
+        std::unique_lock lock(mutex);
         silent = true;
+        // A stranger makes it say something; a coordinator that had read the Leave would be waited for.
+        RawPeer stranger(master.port());
+        stranger.write("GET / HTTP/1.1\r\n\r\n", 18);
+        changed.wait(lock, [&] { return stands; });
     }
     CHECK(member.leave().ok());
     CHECK_FALSE(member.connected());
