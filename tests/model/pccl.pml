@@ -31,6 +31,10 @@
 #define ODD 0          /* calls with another descriptor than the others' */
 #endif
 
+#ifndef QUEUE
+#define QUEUE 4        /* frames on their way between a member and the coordinator; an overflow is found */
+#endif
+
 #define N 3
 #define BIT(i) (1 << (i))
 #define HAS(set, i) (((set) >> (i)) & 1)
@@ -133,8 +137,8 @@ byte d_decisions[OPS];
 /* ---- network ---- */
 byte connected = 7;            /* connections to the coordinator */
 byte cut[N];                   /* broken links, at both ends */
-chan to_member[N] = [4] of { byte, byte, byte, byte, byte };
-chan to_coordinator[N] = [4] of { byte, byte, byte, byte, byte, byte };
+chan to_member[N] = [QUEUE] of { byte, byte, byte, byte, byte };
+chan to_coordinator[N] = [QUEUE] of { byte, byte, byte, byte, byte, byte };
 chan peer[N * N] = [3] of { byte, byte };      /* epoch, operation of a Done; from OPS on of a Mismatch */
 
 /* ---- faults still to come ---- */
@@ -229,6 +233,7 @@ inline send_frozen(i) {
 /* ------------------------------------------------------------------ steps of members */
 
 inline call_op(i) {
+    printf("member %d: call %d\n", i, called[i] + 1);
     called[i]++;
     if
     :: HAS(tombstones[i], called[i] - 1) ->
@@ -272,11 +277,13 @@ inline call_op(i) {
 #endif
 
 inline enter_barrier(i) {
+    printf("member %d: complete, in the barrier\n", i);
     state[i] = COMPLETE;
     tell_peers(i, called[i] - 1)
 }
 
 inline return_success(i) {
+    printf("member %d: success through the barrier\n", i);
     w = attempt[i];
     z = called[i] - 1;
     end_op(i, contributors[i]);
@@ -285,11 +292,13 @@ inline return_success(i) {
 }
 
 inline raise_mismatch(i) {
+    printf("member %d: descriptors differ\n", i);
     tell_peers(i, OPS + called[i] - 1);
     end_op(i, FAILED)
 }
 
 inline on_peer_frame(i, j) {
+    printf("member %d: receives from %d\n", i, j);
     peer[LINK(j, i)]?a, b;
     if
     :: frozen(i) && a == promised[i] ->
@@ -321,6 +330,7 @@ inline take_frame(i, j, text) {
 }
 
 inline notice_loss(i, j) {
+    printf("member %d: suspects %d\n", i, j);
     suspects[i] = suspects[i] | BIT(j);
     /* What was on its way is lost; frames that came before are steps of their own. */
     do
@@ -338,6 +348,7 @@ inline notice_loss(i, j) {
 
 /* Out of the run: what is on its way to it concerns nobody, what it said may still arrive. */
 inline leave(i, how) {
+    printf("member %d: gone (1 dead, 2 evicted): %d\n", i, how);
     life[i] = how;
     u = 0;
     do
@@ -359,6 +370,7 @@ inline leave(i, how) {
 }
 
 inline on_propose(i) {
+    printf("member %d: receives Propose %d of members %d\n", i, b, c);
     if
     :: b >= promised[i] && b > installed[i] ->
         assert(HAS(c, i));
@@ -431,10 +443,10 @@ inline take_early(i, k) {
 }
 
 inline on_install(i) {
+    printf("member %d: receives Install %d of members %d, verdict %d\n", i, b, c, LOW(d));
     if
     :: b == promised[i] && b > installed[i] ->
         assert(HAS(c, i) && (c & ~members[i]) == 0);   /* nobody comes back */
-        assert(!HAS(gone, i));                          /* an evicted member changes nothing */
         installed[i] = b;
         members[i] = c;
         suspects[i] = 0;
@@ -499,6 +511,7 @@ inline forget_answers() {
 }
 
 inline propose() {
+    printf("coordinator: proposes number %d\n", c_number + 1);
     c_number++;
     assert(c_number < NUMBERS);
     p_epoch = EPOCH(d_term, c_number);
@@ -531,6 +544,7 @@ inline need_change() {
 }
 
 inline evict(j) {
+    printf("coordinator: evicts %d\n", j);
     c_alive = c_alive & ~BIT(j);
     if
     :: HAS(connected, j) && life[j] == LIVE ->
@@ -543,6 +557,7 @@ inline evict(j) {
 }
 
 inline on_suspect(i, epoch, j) {
+    printf("coordinator: hears that %d suspects %d\n", i, j);
     if
     :: epoch == g_epoch && HAS(c_alive, i) && HAS(c_alive & g_members, j) ->
         c_closed = c_closed | BIT(j);
@@ -558,6 +573,7 @@ inline on_suspect(i, epoch, j) {
 }
 
 inline on_frozen(i) {
+    printf("coordinator: receives Frozen of %d for %d, state %d\n", i, b, LOW(e));
     if
     :: p_epoch != 0 && b == p_epoch && HAS(p_members, i) ->
         assert(c == g_epoch);
@@ -658,6 +674,7 @@ inline open_links() {
 }
 
 inline build_install() {
+    printf("coordinator: decides epoch %d of members %d\n", p_epoch, p_members);
     open_links();
     decide_one(0);
 #if OPS == 2
@@ -674,6 +691,7 @@ inline build_install() {
 }
 
 inline persisted() {
+    printf("coordinator: epoch %d is in the record, sends its Install\n", g_epoch);
     gone = gone | (d_members & ~g_members);
     d_epoch = g_epoch;
     d_members = g_members;
@@ -733,6 +751,7 @@ inline adopt_report(i) {
 /* A new connection: everything of the old one is discarded. Nothing else that the member does touches what it
  * tells here, so that sending and receiving are one step. */
 inline register_again(i) {
+    printf("member %d: registers again\n", i);
     drain_coordinator(i);
 #ifdef FORGET_RECORD
     adopt_report(i);
@@ -776,6 +795,7 @@ inline register_again(i) {
 }
 
 inline crash_coordinator() {
+    printf("coordinator: crashes\n");
     c_up = DOWN;
     connected = 0;
     c_number = 0; c_alive = 0; c_lost = 0; c_seen = 0; c_closed = 0; c_links = 0; c_wanted = 0;
@@ -785,6 +805,7 @@ inline crash_coordinator() {
 }
 
 inline restart_coordinator() {
+    printf("coordinator: restarts\n");
     c_up = RECOVERING;
     d_term++;
 #ifdef FORGET_RECORD
@@ -801,6 +822,7 @@ inline restart_coordinator() {
 }
 
 inline recovered() {
+    printf("coordinator: all are back or given up\n");
     c_up = RUNNING;
     c_seen = 0;
     if
@@ -841,6 +863,7 @@ end:
                     (c_up == RUNNING || (c_up == RECOVERING && HAS(c_seen, j))))
 
 inline on_closed(j) {
+    printf("coordinator: the connection of %d closed\n", j);
     c_lost = c_lost | BIT(j);
     if
     :: HAS(c_closed, j) -> evict(j)
@@ -874,6 +897,7 @@ end:
 }
 
 inline cut_link(i, j) {
+    printf("world: breaks the link %d %d\n", i, j);
     cuts--;
     cut[i] = cut[i] | BIT(j);
     cut[j] = cut[j] | BIT(i);
