@@ -103,9 +103,7 @@ byte odd[N];                   /* calls made with an odd descriptor */
 byte resumed[N * OPS];         /* attempts that go on and are not called here */
 byte done[N * OPS];            /* who has reported in the current epoch */
 byte early[N * OPS];           /* and in the promised one */
-#ifdef FORGET_RECORD
-byte last[N * OPS];            /* the decisions of the installed epoch, told when registering */
-#endif
+byte decided[N * OPS];         /* the decisions of the installed epoch; one without a record tells them */
 
 /* ---- coordinator ---- */
 #define DOWN 0
@@ -128,11 +126,19 @@ byte p_members;
 byte p_answered;
 byte p_records[N * OPS];
 byte p_odd[N];
+#ifdef RECORD_AFTER_INSTALL
+bit sent;                      /* and that record is not yet written */
+#endif
 /* its record */
 byte d_term;
 byte d_epoch = 1;
 byte d_members = 7;
 byte d_decisions[OPS];
+#ifdef STALE_RECORD
+byte o_epoch = 1;              /* the one before */
+byte o_members = 7;
+byte o_decisions[OPS];
+#endif
 
 /* ---- network ---- */
 byte connected = 7;            /* connections to the coordinator */
@@ -442,6 +448,11 @@ inline take_early(i, k) {
     f = 0; h = 0
 }
 
+/* There is one Install of an epoch: whoever has had the same one, dead members included, has the same. */
+#define same_epoch(i, j) (installed[i] != installed[j] || (members[i] == members[j] && \
+                          decided[OP(i, 0)] == decided[OP(j, 0)] && \
+                          decided[OP(i, OPS - 1)] == decided[OP(j, OPS - 1)]))
+
 inline on_install(i) {
     printf("member %d: receives Install %d of members %d, verdict %d\n", i, b, c, LOW(d));
     if
@@ -449,16 +460,13 @@ inline on_install(i) {
         assert(HAS(c, i) && (c & ~members[i]) == 0);   /* nobody comes back */
         installed[i] = b;
         members[i] = c;
+        decided[OP(i, 0)] = d;
+        decided[OP(i, OPS - 1)] = e;
+        assert(same_epoch(i, 0) && same_epoch(i, 1) && same_epoch(i, 2));
         suspects[i] = 0;
         apply_decision(i, 0, d);
 #if OPS == 2
         apply_decision(i, 1, e);
-#endif
-#ifdef FORGET_RECORD
-        last[OP(i, 0)] = d;
-#if OPS == 2
-        last[OP(i, 1)] = e;
-#endif
 #endif
         recorded[i] = 0;
         take_early(i, 0);
@@ -690,16 +698,23 @@ inline build_install() {
     forget_answers()
 }
 
-inline persisted() {
-    printf("coordinator: epoch %d is in the record, sends its Install\n", g_epoch);
+inline write_record() {
+    printf("coordinator: epoch %d is in the record\n", g_epoch);
+#ifdef STALE_RECORD
+    o_epoch = d_epoch;
+    o_members = d_members;
+    o_decisions[0] = d_decisions[0];
+    o_decisions[OPS - 1] = d_decisions[OPS - 1];
+#endif
     gone = gone | (d_members & ~g_members);
     d_epoch = g_epoch;
     d_members = g_members;
     d_decisions[0] = g_decisions[0];
-#if OPS == 2
-    d_decisions[1] = g_decisions[1];
-#endif
-    installing = 0;
+    d_decisions[OPS - 1] = g_decisions[OPS - 1]
+}
+
+inline send_installs() {
+    printf("coordinator: sends Install %d\n", g_epoch);
     v = 0;
     do
     :: v < N ->
@@ -710,11 +725,23 @@ inline persisted() {
         v++
     :: else -> break
     od;
-    v = 0;
+    v = 0
+}
+
+inline change_if_wanted() {
     if
     :: c_wanted -> c_wanted = 0; propose()
     :: else
     fi
+}
+
+/* A crash between the two is like one before the first or after the second: in the first case what was sent
+ * is lost with the connections. */
+inline persisted() {
+    write_record();
+    installing = 0;
+    send_installs();
+    change_if_wanted()
 }
 
 inline drain_coordinator(i) {
@@ -736,8 +763,8 @@ inline adopt_report(i) {
     :: c_up == RECOVERING && installed[i] > g_epoch ->
         g_epoch = installed[i];
         g_members = members[i];
-        g_decisions[0] = last[OP(i, 0)];
-        g_decisions[OPS - 1] = last[OP(i, OPS - 1)];
+        g_decisions[0] = decided[OP(i, 0)];
+        g_decisions[OPS - 1] = decided[OP(i, OPS - 1)];
         c_alive = g_members;
         d_epoch = g_epoch;
         d_members = g_members;
@@ -801,13 +828,26 @@ inline crash_coordinator() {
     c_number = 0; c_alive = 0; c_lost = 0; c_seen = 0; c_closed = 0; c_links = 0; c_wanted = 0;
     g_epoch = 0; g_members = 0; g_decisions[0] = 0; g_decisions[OPS - 1] = 0;
     installing = 0; p_epoch = 0; p_members = 0;
+#ifdef RECORD_AFTER_INSTALL
+    sent = 0;
+#endif
     forget_answers()
 }
 
 inline restart_coordinator() {
     printf("coordinator: restarts\n");
     c_up = RECOVERING;
+#ifdef REUSE_TERM
+    c_number = d_epoch % NUMBERS;
+#else
     d_term++;
+#endif
+#ifdef STALE_RECORD
+    d_epoch = o_epoch;
+    d_members = o_members;
+    d_decisions[0] = o_decisions[0];
+    d_decisions[OPS - 1] = o_decisions[OPS - 1];
+#endif
 #ifdef FORGET_RECORD
     g_epoch = 0;
     g_members = 7;
@@ -825,10 +865,7 @@ inline recovered() {
     printf("coordinator: all are back or given up\n");
     c_up = RUNNING;
     c_seen = 0;
-    if
-    :: c_wanted -> c_wanted = 0; propose()
-    :: else
-    fi
+    change_if_wanted()
 }
 
 /* ------------------------------------------------------------------ processes */
@@ -891,7 +928,12 @@ end:
     :: d_step { overdue(1) || reported_dead(1) -> evict(1) }
     :: d_step { overdue(2) || reported_dead(2) -> evict(2) }
     :: d_step { p_epoch != 0 && p_answered == p_members -> build_install() }
+#ifdef RECORD_AFTER_INSTALL
+    :: d_step { installing && !sent -> sent = 1; send_installs() }
+    :: d_step { installing && sent -> sent = 0; write_record(); installing = 0; change_if_wanted() }
+#else
     :: d_step { installing -> persisted() }
+#endif
     :: d_step { c_up == RECOVERING && (c_alive & ~c_seen) == 0 -> recovered() }
     od
 }
