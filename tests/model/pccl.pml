@@ -367,6 +367,8 @@ inline leave(i, how) {
     :: empty(to_member[i]) -> break
     od;
     u = 0; v = 0; w = 0; x = 0; y = 0; z = 0;
+    promised[i] = installed[i];
+    state[i] = NONE; attempt[i] = 0; contributors[i] = 0;
     suspects[i] = 0; tombstones[i] = 0; faulty[i] = 0; recorded[i] = 0;
     done[OP(i, 0)] = 0; early[OP(i, 0)] = 0; resumed[OP(i, 0)] = 0;
 #if OPS == 2
@@ -395,9 +397,7 @@ inline apply_decision(i, k, decision) {
     :: called[i] - 1 == (k) && open(i) ->
         if
         :: LOW(decision) == COMMIT ->
-#ifndef COMMIT_IF_ANY
-            assert(state[i] == COMPLETE);
-#endif
+            assert(state[i] == COMPLETE);          /* a success has a result */
             end_op(i, contributors[i])
         :: LOW(decision) == FAIL || LOW(decision) == REPORT -> end_op(i, FAILED)
         :: LOW(decision) == REDO ->
@@ -583,8 +583,7 @@ inline on_suspect(i, epoch, j) {
 inline on_frozen(i) {
     printf("coordinator: receives Frozen of %d for %d, state %d\n", i, b, LOW(e));
     if
-    :: p_epoch != 0 && b == p_epoch && HAS(p_members, i) ->
-        assert(c == g_epoch);
+    :: p_epoch != 0 && b == p_epoch && HAS(p_members, i) && c == g_epoch ->
         p_records[OP(i, 0)] = e;
 #if OPS == 2
         p_records[OP(i, 1)] = f;
@@ -789,8 +788,8 @@ inline register_again(i) {
         connected = connected | BIT(i);
         c_lost = c_lost & ~BIT(i);
         c_seen = c_seen | BIT(i);
-#ifndef FORGET_RECORD
-        assert(installed[i] <= g_epoch);
+#if !defined(FORGET_RECORD) && !defined(RECORD_AFTER_INSTALL) && !defined(STALE_RECORD)
+        assert(installed[i] <= g_epoch);       /* every Install that was sent is in the record */
 #endif
         if
 #ifndef NO_RESEND
