@@ -74,6 +74,14 @@ inline evict(j) {
     :: else
     fi;
     connected = connected & ~BIT(j);
+    c_lost = c_lost & ~BIT(j);
+    c_closed = c_closed & ~BIT(j);
+    c_seen = c_seen & ~BIT(j);
+    c_links = c_links & ~(BIT(PAIR(j, (j + 1) % N)) | BIT(PAIR(j, (j + 2) % N)));
+    do
+    :: nempty(to_coordinator[j]) -> to_coordinator[j]?_, _, _, _, _, _
+    :: empty(to_coordinator[j]) -> break
+    od;
     need_change()
 }
 
@@ -300,7 +308,7 @@ inline register_again(i) {
     :: else ->
         connected = connected | BIT(i);
         c_lost = c_lost & ~BIT(i);
-        c_seen = c_seen | BIT(i);
+        c_seen = (c_up == RECOVERING -> c_seen | BIT(i) : 0);
 #if !defined(FORGET_RECORD) && !defined(RECORD_AFTER_INSTALL) && !defined(STALE_RECORD)
         assert(installed[i] <= g_epoch);       /* every Install that was sent is in the record */
 #endif

@@ -2,13 +2,16 @@
 
 /* ------------------------------------------------------------------ outcomes */
 
-/* Nobody, dead or evicted included, got anything else; contributors have called. */
+/* A success binds all, also that of a member that is dead or evicted; an error there binds nobody. */
+#define binds(i, value) ((value) != FAILED || (life[i] == LIVE && !HAS(gone, i)))
+#define agrees(j, k, value) (outcome[OP(j, k)] == 0 || outcome[OP(j, k)] == (value) || \
+                             !binds(j, outcome[OP(j, k)]))
+
+/* Nobody got anything else; contributors have called. */
 inline set_outcome(i, k, value) {
     assert(outcome[OP(i, k)] == 0);
     outcome[OP(i, k)] = value;
-    assert(outcome[OP(0, k)] == 0 || outcome[OP(0, k)] == (value));
-    assert(outcome[OP(1, k)] == 0 || outcome[OP(1, k)] == (value));
-    assert(outcome[OP(2, k)] == 0 || outcome[OP(2, k)] == (value));
+    assert(!binds(i, value) || (agrees(0, k, value) && agrees(1, k, value) && agrees(2, k, value)));
     assert((value) == FAILED || !HAS(value, 0) || called[0] > (k));
     assert((value) == FAILED || !HAS(value, 1) || called[1] > (k));
     assert((value) == FAILED || !HAS(value, 2) || called[2] > (k));
@@ -82,6 +85,10 @@ inline call_op(i) {
     if
     :: HAS(tombstones[i], called[i] - 1) ->
         tombstones[i] = tombstones[i] & ~BIT(called[i] - 1);
+#ifndef FORGET_FETCHED
+        /* No Install has told the others of a mismatch. */
+        recorded[i] = recorded[i] | (faulty[i] & BIT(called[i] - 1));
+#endif
         faulty[i] = faulty[i] & ~BIT(called[i] - 1);
         set_outcome(i, called[i] - 1, FAILED)
     :: !HAS(tombstones[i], called[i] - 1) && members[i] == BIT(i) ->
@@ -194,6 +201,7 @@ inline notice_loss(i, j) {
 inline leave(i, how) {
     printf("member %d: gone (1 dead, 2 evicted): %d\n", i, how);
     life[i] = how;
+    connected = connected & ~BIT(i);
     u = 0;
     do
     :: u < N && nempty(peer[LINK(u, i)]) -> peer[LINK(u, i)]?x, y
