@@ -71,6 +71,7 @@ MUTATIONS = [
         ("STALE_RECORD", CRASH_AND_RESTART),
         ("FORGET_RECORD", CRASH_AND_RESTART),
         ("REUSE_TERM", CRASH_AND_RESTART),
+        ("FORGET_FETCHED", f"{ONE_CRASH} ODD=1"),
     )
 ]
 DEEP = []
@@ -130,6 +131,8 @@ def read_search(text, seconds):
     if errors > 0:
         found = re.search(r"^pan:\d+: (.*)$", text, re.MULTILINE)
         violation = found.group(1) if found else "unknown"
+    if "q_full" in violation:
+        raise Unusable(f"a queue of the model is too short: set QUEUE\n{text}")
     cut = re.search(r"not completed|too small|truncated|out of memory|memory limit|reached -DMEMLIM", text)
     if cut and not violation:
         raise Unusable(f"the search was not complete:\n{text}")

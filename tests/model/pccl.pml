@@ -273,7 +273,8 @@ proctype World() {
     :: d_step { faults_left -> crashes = 0; restarts = 0; suspicions = 0; cuts = 0 }
     :: timeout -> break
     od;
-    /* Nothing can happen any more: nobody waits. */
+    printf("world: nothing can happen any more\n");
+    /* Nobody waits. */
     assert(served(0) && served(1) && served(2) && c_up == RUNNING)
 }
 
