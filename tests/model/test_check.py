@@ -2,6 +2,7 @@
 
 # ctest: slow
 import pathlib
+import re
 import shutil
 import sys
 
@@ -63,6 +64,25 @@ def test_every_mutation_breaks_a_rule_of_the_model():
     text = "".join(path.read_text(encoding="utf-8") for path in check.MODEL.parent.glob("*.pml"))
     for mutation in check.MUTATIONS:
         assert any(f"{word}{mutation.name}" in text for word in ("#ifdef ", "#ifndef ", "defined(")), mutation.name
+
+
+def test_the_page_names_steps_of_the_model_and_functions_of_the_code():
+    root = check.MODEL.parents[2]
+    page = (root / "docs" / "internals" / "model.md").read_text(encoding="utf-8")
+    model = "".join(path.read_text(encoding="utf-8") for path in check.MODEL.parent.glob("*.pml"))
+    table = page.partition("| step | code |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1:3] for row in table.splitlines()[2:]]
+    assert len(rows) > 10
+    for steps, code in rows:
+        for step in re.findall(r"`(\w+)`", steps):
+            assert re.search(rf"\b{step}\b", model), step
+        files = re.findall(r"`(core/[\w.]+)`", code)
+        text = "".join((root / "src" / name).read_text(encoding="utf-8") for name in files)
+        assert files, code
+        for function in re.findall(r"`(\w+)`", code):
+            assert re.search(rf"\b{function}\b", text), function
+    mutations = page.partition("| mutation |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", mutations, re.MULTILINE) == [m.name for m in check.MUTATIONS]
 
 
 @pytest.mark.skipif(shutil.which("spin") is None, reason="spin is not installed")
