@@ -3,11 +3,11 @@
 
     check.py [--deep] [--jobs N] [--out FOLDER] [NAME ...]
 
-Each configuration below is compiled and searched to its end; --deep adds larger ones, which need minutes and up
-to 8 GB. A mutation breaks one rule of the protocol: there the search must find a violation. One line each. The
-exit status is 0 only if every search found what it should, and no search for the absence of violations was cut
-short. What a violation looks like is printed, one line per step, and kept in the folder. Needs spin and gcc,
-and only Python's standard library.
+Each configuration below is compiled and searched to its end; --deep adds larger ones, which need minutes and
+up to 8 GB. A mutation breaks one rule of the protocol: there the search must find a violation. One line each.
+The exit status is 0 only if every search found what it should, and no search for the absence of violations
+was cut short. What a violation looks like is printed, one line per step, and kept in the folder. Needs spin
+and gcc, and only Python's standard library.
 """
 
 import argparse
@@ -143,8 +143,8 @@ def read_search(text, seconds):
 def steps(configuration, folder):
     """What happened on the way to the violation, one line per step."""
     command = ["spin", "-t", "-k", "pccl.pml.trail", *configuration.flags(), str(MODEL)]
-    text = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False, timeout=LIMIT_S).stdout
-    lines = [match.group(1) for match in map(STEP.match, text.splitlines()) if match]
+    done = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False, timeout=LIMIT_S)
+    lines = [match.group(1) for match in map(STEP.match, done.stdout.splitlines()) if match]
     (folder / "steps.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return lines
 
@@ -168,9 +168,9 @@ class Checker:
         if result.violation:
             trace = steps(configuration, folder)
             shown = [] if configuration.broken else [result.violation, *trace[:STEPS_SHOWN_MAX]]
-        text = f"{result.states:>9} states  depth {result.depth:>3}  {result.megabytes:>5.0f} MB  {result.seconds:>5.1f} s"
-        verdict = "a violation" if result.violation else "no violation"
-        text += f"  {verdict}" + (", as there must be" if configuration.broken and result.violation else "")
+        text = (f"{result.states:>9} states  depth {result.depth:>3}  {result.megabytes:>5.0f} MB"
+                f"  {result.seconds:>5.1f} s  {'a' if result.violation else 'no'} violation"
+                + (", as there must be" if configuration.broken and result.violation else ""))
         return self.say(configuration, bool(result.violation) == configuration.broken, text, shown)
 
     def say(self, configuration, good, text, lines=()):
