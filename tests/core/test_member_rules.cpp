@@ -264,6 +264,28 @@ TEST_CASE("a mismatch that was heard before the call stays in the answers after 
     REQUIRE(frozen(rig).records.empty());
 }
 
+TEST_CASE("a proposal that is said again is answered again and costs nothing that came of its epoch") {
+    Rig rig;
+    rig.enter();
+    const wire::Propose message = rig.propose_message();
+    REQUIRE(rig.tell(message));
+    // The coordinator has had the answer, and another member its Install, when this one registers again.
+    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(6, 1), rig.descriptor()}));
+    REQUIRE(rig.member->holdings().future_frames == 1);
+    rig.take();
+    REQUIRE(rig.tell(message));
+    REQUIRE(rig.sent<wire::Frozen>().size() == 1);
+    REQUIRE(rig.member->holdings().future_frames == 1);
+    rig.install();
+    REQUIRE(rig.member->holdings().future_frames == 0);
+    REQUIRE(rig.member->holdings().ops == 1);
+
+    rig.propose();
+    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(7, 1), rig.descriptor()}));
+    rig.propose();  // Another one: nobody can have installed the first.
+    REQUIRE(rig.member->holdings().future_frames == 0);
+}
+
 TEST_CASE("errors of a tag are listed until an Install that covers them is applied, or a later success") {
     Rig rig;
     rig.enter();

@@ -52,10 +52,10 @@ CRASH_AND_RESTART = "CRASHES=1 RESTARTS=1"
 CONFIGURATIONS = [
     Configuration("crash, restart", f"{CRASH_AND_RESTART} RETRY=1"),
     Configuration("crash, restart, report", f"{CRASH_AND_RESTART} RETRY=0"),
+    Configuration("crash, lost connection", "CRASHES=1 DISCONNECTS=1"),
     Configuration("crash, every run ends", ONE_CRASH, cycles=True),
     Configuration("crash, two calls", f"{ONE_CRASH} OPS=2"),
     Configuration("crash, mismatch", f"{ONE_CRASH} ODD=1"),
-    Configuration("false suspicion, restart", "CRASHES=0 SUSPICIONS=1 RESTARTS=1"),
 ]
 MUTATIONS = [
     Configuration(name, f"{name} {defines}", broken=True) for name, defines in (
@@ -66,6 +66,7 @@ MUTATIONS = [
         ("FORGET_RETURNED", f"{ONE_CRASH} RETRY=0"),
         ("NO_TOMBSTONE", f"{ONE_CRASH} RETRY=0"),
         ("FORGET_FETCHED", f"{ONE_CRASH} ODD=1"),
+        ("DROP_EARLY", "CRASHES=1 DISCONNECTS=1"),
         ("NO_SUSPICION", ONE_CRASH),
         ("NO_RESEND", CRASH_AND_RESTART),
         ("RECORD_AFTER_INSTALL", CRASH_AND_RESTART),
@@ -74,7 +75,20 @@ MUTATIONS = [
         ("REUSE_TERM", CRASH_AND_RESTART),
     )
 ]
-DEEP = []
+DEEP = [
+    Configuration(name, defines, deep=True) for name, defines in (
+        ("false suspicion, restart", "CRASHES=0 SUSPICIONS=1 RESTARTS=1"),
+        ("two crashes", "CRASHES=2 QUEUE=6"),
+        ("crash, false suspicion", "CRASHES=1 SUSPICIONS=1 QUEUE=6"),
+        ("broken link, restart", "CRASHES=0 CUTS=1 RESTARTS=1"),
+        ("broken link, lost connection", "CRASHES=0 CUTS=1 DISCONNECTS=1"),
+        ("crash, broken link", "CRASHES=1 CUTS=1 QUEUE=6"),
+        ("two calls, restart", f"{CRASH_AND_RESTART} OPS=2"),
+        ("mismatch, restart", f"{CRASH_AND_RESTART} ODD=1"),
+        ("crash, two restarts", "CRASHES=1 RESTARTS=2"),
+        ("crash, suspicion, restart", "CRASHES=1 SUSPICIONS=1 RESTARTS=1 QUEUE=6"),
+    )
+] + [Configuration("restart, every run ends", CRASH_AND_RESTART, deep=True, cycles=True)]
 
 
 class Unusable(Exception):

@@ -228,11 +228,16 @@ inline on_propose(i) {
     if
     :: b >= promised[i] && b > installed[i] ->
         assert(HAS(c, i));
-        promised[i] = b;
-        early[OP(i, 0)] = 0;
-#if OPS == 2
-        early[OP(i, 1)] = 0;
+        if
+#ifndef DROP_EARLY
+        /* Said again: others may have installed it already, what they sent is kept. */
+        :: b == promised[i] -> skip
 #endif
+        :: else ->
+            promised[i] = b;
+            early[OP(i, 0)] = 0;
+            early[OP(i, OPS - 1)] = 0
+        fi;
         send_frozen(i)
     :: else
     fi

@@ -25,7 +25,10 @@
 #define SUSPICIONS 0   /* evictions of living members for silence */
 #endif
 #ifndef CUTS
-#define CUTS 0         /* links between two members, or of a member to the coordinator, that may break */
+#define CUTS 0         /* links between two members that may break */
+#endif
+#ifndef DISCONNECTS
+#define DISCONNECTS 0  /* connections to the coordinator that may break */
 #endif
 #ifndef ODD
 #define ODD 0          /* calls with another descriptor than the others' */
@@ -152,6 +155,7 @@ byte crashes = CRASHES;
 byte restarts = RESTARTS;
 byte suspicions = SUSPICIONS;
 byte cuts = CUTS;
+byte disconnects = DISCONNECTS;
 byte odds = ODD;
 
 /* ---- ghosts ---- */
@@ -248,9 +252,15 @@ inline cut_link(i, j) {
     x = 0; y = 0
 }
 
+inline lose_connection(i) {
+    printf("world: member %d loses its connection to the coordinator\n", i);
+    disconnects--;
+    connected = connected & ~BIT(i)
+}
+
 #define can_cut(i, j) (cuts > 0 && life[i] == LIVE && life[j] == LIVE && !HAS(cut[i], j))
-#define can_disconnect(i) (cuts > 0 && c_up != DOWN && life[i] == LIVE && HAS(connected, i))
-#define faults_left (crashes + restarts + suspicions + cuts > 0)
+#define can_disconnect(i) (disconnects > 0 && c_up != DOWN && life[i] == LIVE && HAS(connected, i))
+#define faults_left (crashes + restarts + suspicions + cuts + disconnects > 0)
 #define served(i) (life[i] != LIVE || (called[i] == OPS && !open(i) && !frozen(i)))
 
 /* Faults, for as long as there are any to come; at some moment they stop. */
@@ -262,15 +272,15 @@ proctype World() {
     :: d_step { can_cut(0, 1) -> cut_link(0, 1) }
     :: d_step { can_cut(0, 2) -> cut_link(0, 2) }
     :: d_step { can_cut(1, 2) -> cut_link(1, 2) }
-    :: d_step { can_disconnect(0) -> cuts--; connected = connected & ~BIT(0) }
-    :: d_step { can_disconnect(1) -> cuts--; connected = connected & ~BIT(1) }
-    :: d_step { can_disconnect(2) -> cuts--; connected = connected & ~BIT(2) }
+    :: d_step { can_disconnect(0) -> lose_connection(0) }
+    :: d_step { can_disconnect(1) -> lose_connection(1) }
+    :: d_step { can_disconnect(2) -> lose_connection(2) }
     :: d_step { falsely(0) -> suspicions--; evict(0) }
     :: d_step { falsely(1) -> suspicions--; evict(1) }
     :: d_step { falsely(2) -> suspicions--; evict(2) }
     :: d_step { restarts > 0 && c_up != DOWN -> restarts--; crash_coordinator() }
     :: d_step { c_up == DOWN -> restart_coordinator() }
-    :: d_step { faults_left -> crashes = 0; restarts = 0; suspicions = 0; cuts = 0 }
+    :: d_step { faults_left -> crashes = 0; restarts = 0; suspicions = 0; cuts = 0; disconnects = 0 }
     :: timeout -> break
     od;
     printf("world: nothing can happen any more\n");
