@@ -278,7 +278,7 @@ TEST_CASE("a proposal that is said again is answered again and costs nothing tha
     REQUIRE(rig.member->holdings().future_frames == 1);
     rig.install();
     REQUIRE(rig.member->holdings().future_frames == 0);
-    REQUIRE(rig.member->holdings().ops == 1);
+    REQUIRE(rig.member->holdings().operations == 1);
 
     rig.propose();
     REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(7, 1), rig.descriptor()}));

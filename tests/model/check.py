@@ -79,6 +79,7 @@ DEEP = [
     Configuration(name, defines, deep=True) for name, defines in (
         ("false suspicion, restart", "CRASHES=0 SUSPICIONS=1 RESTARTS=1"),
         ("two crashes", "CRASHES=2 QUEUE=6"),
+        ("two crashes, restart", "CRASHES=2 RESTARTS=1 QUEUE=6"),
         ("crash, false suspicion", "CRASHES=1 SUSPICIONS=1 QUEUE=6"),
         ("broken link, restart", "CRASHES=0 CUTS=1 RESTARTS=1"),
         ("broken link, lost connection", "CRASHES=0 CUTS=1 DISCONNECTS=1"),
