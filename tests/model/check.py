@@ -50,11 +50,11 @@ CRASH_AND_RESTART = "CRASHES=1 RESTARTS=1"
 
 # The longest first.
 CONFIGURATIONS = [
-    Configuration("crash, restart", f"{CRASH_AND_RESTART} RETRY=1"),
-    Configuration("crash, restart, report", f"{CRASH_AND_RESTART} RETRY=0"),
+    Configuration("crash, restart", CRASH_AND_RESTART),
     Configuration("crash, lost connection", "CRASHES=1 DISCONNECTS=1"),
     Configuration("crash, every run ends", ONE_CRASH, cycles=True),
     Configuration("crash, two calls", f"{ONE_CRASH} OPS=2"),
+    Configuration("crash, report", f"{ONE_CRASH} RETRY=0"),
     Configuration("crash, mismatch", f"{ONE_CRASH} ODD=1"),
 ]
 MUTATIONS = [
@@ -77,6 +77,7 @@ MUTATIONS = [
 ]
 DEEP = [
     Configuration(name, defines, deep=True) for name, defines in (
+        ("crash, restart, report", f"{CRASH_AND_RESTART} RETRY=0"),
         ("false suspicion, restart", "CRASHES=0 SUSPICIONS=1 RESTARTS=1"),
         ("two crashes", "CRASHES=2 QUEUE=6"),
         ("two crashes, restart", "CRASHES=2 RESTARTS=1 QUEUE=6"),
