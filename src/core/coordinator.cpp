@@ -11,7 +11,7 @@ CoordinatorState::CoordinatorState(CoordinatorConfig config, RandomSource& rando
     : config_(std::move(config)), random_(random), last_tick_(now) {
     term_.count = previous != nullptr ? previous->term.count + 1 : 1;
     term_.nonce = random_.next();
-    // The run of an earlier term is over: its members are told so when they register again.
+    if (previous != nullptr && !previous->run.is_zero() && !previous->groups.empty()) recover(now, *previous);
     persist({});
 }
 
@@ -85,7 +85,8 @@ void CoordinatorState::closed(TimeUs now, uint64_t connection, const std::string
 bool CoordinatorState::frame(TimeUs now, uint64_t connection, wire::Type type,
                              std::span<const uint8_t> body) {
     const auto at = connections_.find(connection);
-    if (at == connections_.end()) return false;
+    // Until the term is durable the end of a connection waits with everything else that is to be sent.
+    if (at == connections_.end()) return !ready_;
     at->second.heard = now;
     if (at->second.member) {
         const MemberId from =
@@ -129,9 +130,9 @@ bool CoordinatorState::dispatch(TimeUs now, const MemberId& from, wire::Type typ
             return admitted && decoded<wire::Vote>(body, [&](auto& m) { return on_vote(now, from, m); });
         case wire::Type::kWithdraw:
             return decoded<wire::Withdraw>(body, [&](auto& m) {
-                // A boundary that has begun answers the vote; otherwise it is over here and now.
-                const auto& vote = members_[from].vote;
-                if (vote && vote->number == m.number && !boundary_) answer_vote(from, Code::SUCCESS, "");
+                MemberInfo& member = members_[from];
+                if (member.vote && member.vote->number == m.number) member.vote_withdrawn = true;
+                settle_votes();
                 return true;
             });
         case wire::Type::kSuspect:
@@ -168,6 +169,10 @@ bool CoordinatorState::on_register(TimeUs now, uint64_t connection, const wire::
         return true;
     }
     if (!message.installed.is_none()) {
+        register_again(now, connection, message);
+    } else if (alive(message.id) && members_[message.id].stage == Stage::kAdmitted && message.run == run_ &&
+               !message.promised.is_none()) {
+        // Admitted by an Install that it has missed.
         register_again(now, connection, message);
     } else if (alive(message.id)) {
         refuse(connection, Code::ACCESS_DENIED, "this member id is in use");
@@ -214,6 +219,9 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
         close(member.connection, "replaced by a newer connection of the same member");
     member.connection = connection;
     member.lost_at = 0;
+    member.unheard = false;
+    rounds_ = std::max(rounds_, message.round);
+    rounds_succeeded_ = std::max(rounds_succeeded_, message.round_succeeded);
     connections_[connection].member = message.id;
     log(LogLevel::kInfo, who(message.id) + " is connected again");
     wire::Welcome welcome;
@@ -235,9 +243,14 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
         wire::Vote vote;
         vote.kind = message.vote;
         vote.number = message.vote_number;
+        vote.round = message.round + 1;
         on_vote(now, message.id, vote);
     }
+    // It is frozen for a proposal that no Install followed: only a new one frees it.
+    if (recovering_ && message.promised > group.installed) group.change_wanted = true;
     for (const wire::Suspect& suspicion : message.suspicions) on_suspect(now, message.id, suspicion);
+    settle_votes();
+    check_recovery(now);
 }
 
 void CoordinatorState::tick(TimeUs now) {
@@ -257,6 +270,7 @@ void CoordinatorState::tick(TimeUs now) {
         if (group.proposal && now - group.proposal->started > config_.timeouts.freeze) late.push_back(id);
     }
     for (uint32_t id : late) proposal_timed_out(now, id);
+    check_recovery(now);
     found_run(now);
 }
 

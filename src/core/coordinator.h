@@ -33,7 +33,7 @@ struct GroupRecord {
 };
 
 struct Record {
-    static constexpr uint32_t kFormat = 1;
+    static constexpr uint32_t kFormat = 2;
     uint32_t format = kFormat;
     RunId run;  ///< zero: no run
     wire::Term term;

@@ -65,7 +65,7 @@ void CoordinatorState::expel(const MemberId& id, const std::string& reason) {
 /// A new epoch for a group: now, or as soon as the Install under way is out.
 void CoordinatorState::need_change(TimeUs now, uint32_t group_id) {
     GroupInfo& group = groups_[group_id];
-    if (group.installing) {
+    if (group.installing || recovering_) {
         group.change_wanted = true;
         return;
     }
@@ -134,7 +134,8 @@ bool CoordinatorState::on_suspect(TimeUs now, const MemberId& from, const wire::
     MemberInfo& suspect = members_[message.peer];
     suspect.report = who(from) + " reports: " + message.reason;
     (message.closed ? suspect.reported_closed : suspect.reported_silent) = true;
-    if (message.closed && suspect.connection == 0) {
+    // After a restart nobody is connected at first.
+    if (message.closed && suspect.connection == 0 && !suspect.unheard) {
         evict(now, message.peer, suspect.report + "; its connection to the coordinator closed");
         return true;
     }

@@ -71,6 +71,7 @@ void CoordinatorState::build_install(uint32_t group_id) {
     message.id = proposal.id;
     message.constants = group.constants;
     message.boundary = proposal.boundary;
+    message.round = proposal.boundary ? boundary_round_ : rounds_;
     message.decisions = decide(input);
     message.next_revision = group.next_revision;
     message.dead_links.assign(proposal.dead_links.begin(), proposal.dead_links.end());
@@ -160,9 +161,10 @@ void CoordinatorState::installs_sent(TimeUs now, const PendingInstall& pending) 
             send(id, group.install);
             send(id, level);
             MemberInfo& member = members_[id];
-            if (!pending.boundary || !member.vote) continue;
+            if (!pending.boundary || !member.vote || member.vote->round != boundary_round_) continue;
             wire::VoteAnswer answer;
             answer.number = member.vote->number;
+            answer.round = boundary_round_;
             answer.globals = group.install.globals;
             member.answer = answer;
             member.vote.reset();
@@ -175,7 +177,8 @@ void CoordinatorState::installs_sent(TimeUs now, const PendingInstall& pending) 
     }
     if (pending.boundary) {
         boundary_ = false;
-        finish_boundary_without_change();
+        end_round(boundary_round_, Code::SUCCESS, "");  // for those whose group did not change
+        settle_votes();
     }
     for (uint32_t group_id : pending.groups) {
         const auto group = groups_.find(group_id);

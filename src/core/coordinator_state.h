@@ -2,6 +2,7 @@
 //   coordinator.cpp             facade, connections, registration, liveness
 //   coordinator_votes.cpp       votes, boundaries, admission, leaving
 //   coordinator_change.cpp      proposals: who, which links, when complete
+//   coordinator_recovery.cpp    from the record of an earlier term to a run that goes on
 //   coordinator_install.cpp     decisions, the durable record, installs
 // Invariants: a group has at most one proposal; a proposal's id is above every id used or reported; nothing
 // is sent before the term is durable; no Install is sent before a record that covers it is durable.
@@ -49,9 +50,11 @@ struct MemberInfo {
     TimeUs prepare_deadline = kNever;
     TimeUs lost_at = 0;  ///< when the connection went
     std::optional<wire::Vote> vote;
+    bool vote_withdrawn = false;             ///< it is to be answered at once
     std::optional<wire::VoteAnswer> answer;  ///< the last one given, to be sent again
     bool reported_closed = false;            ///< a peer saw a lane to it closed or refused
     bool reported_silent = false;
+    bool unheard = false;  ///< known from the record; has not registered with this coordinator yet
     std::string report;
 };
 
@@ -109,6 +112,10 @@ class CoordinatorState {
     void register_newcomer(TimeUs now, uint64_t connection, const wire::Register& message);
     void register_again(TimeUs now, uint64_t connection, const wire::Register& message);
     void refuse(uint64_t connection, Code code, const std::string& reason);
+
+    // coordinator_recovery.cpp
+    void recover(TimeUs now, const Record& record);
+    void check_recovery(TimeUs now);
     void tick(TimeUs now);
     void tick_connections(TimeUs now);
     void tick_members(TimeUs now);
@@ -124,8 +131,9 @@ class CoordinatorState {
     bool on_leave(TimeUs now, const MemberId& from, const wire::Leave& message);
     void check_votes(TimeUs now);
     void start_boundary(TimeUs now);
-    void finish_boundary_without_change(const std::string& text = {});
-    void answer_vote(const MemberId& id, Code code, const std::string& text);
+    void end_round(uint64_t round, Code code, const std::string& text);
+    void settle_votes();
+    void answer_vote(const MemberId& id, Code code, const std::string& text, bool counts);
     void push_pending();
     void push_expected(uint32_t group);
     void found_run(TimeUs now);
@@ -180,6 +188,12 @@ class CoordinatorState {
     wire::Term term_;
     RunId run_;
     bool run_begun_ = false;
+    /// After a restart, until the members of the record have registered or are given up.
+    bool recovering_ = false;
+    TimeUs recovery_began_ = 0;
+    uint64_t boundary_round_ = 0;    ///< the vote that the boundary answers
+    uint64_t rounds_ = 0;            ///< votes of the whole run that have ended, for one member at least
+    uint64_t rounds_succeeded_ = 0;  ///< the last one of them that succeeded
     uint64_t last_epoch_ = 0;
     uint64_t arrivals_ = 0;
     uint64_t prepares_ = 0;

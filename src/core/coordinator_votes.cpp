@@ -131,7 +131,7 @@ void CoordinatorState::drop_newcomer(const MemberId& id, Code code, const std::s
 
 /// The first member of a run, or of the next one after everybody left, is admitted without a vote.
 void CoordinatorState::found_run(TimeUs now) {
-    if (anybody_admitted()) return;
+    if (recovering_ || anybody_admitted()) return;
     for (const auto& [id, group] : groups_) {
         if (group.proposal || group.installing) return;
     }
@@ -167,54 +167,84 @@ bool CoordinatorState::on_vote(TimeUs now, const MemberId& from, const wire::Vot
         return true;
     }
     member.vote = message;
+    member.vote_withdrawn = false;
+    settle_votes();
     check_votes(now);
     return true;
 }
 
 void CoordinatorState::check_votes(TimeUs now) {
-    if (boundary_ || !anybody_admitted()) return;
+    if (boundary_ || recovering_ || !anybody_admitted()) return;
     for (const auto& [id, group] : groups_) {
         if (group.proposal || group.installing) return;
     }
     bool update = false, optimize = false;
     for (const auto& [id, member] : members_) {
         if (member.stage != Stage::kAdmitted) continue;
-        if (!member.vote) return;
+        if (!member.vote || member.vote->round != rounds_ + 1) return;
         (member.vote->kind == wire::VoteKind::kUpdate ? update : optimize) = true;
     }
     if (update && optimize) {
-        std::vector<MemberId> all;
-        for (const auto& [id, member] : members_) all.push_back(id);
-        for (const MemberId& id : all)
-            answer_vote(id, Code::INVALID_USAGE,
-                        "some members called for an update of the topology, others for its optimisation");
+        end_round(rounds_ + 1, Code::INVALID_USAGE,
+                  "some members called for an update of the topology, others for its optimisation");
     } else if (optimize) {
         log(LogLevel::kInfo,
             "all members voted to optimise the topology: nothing is measured yet, the current plan is kept");
-        finish_boundary_without_change("optimise: nothing is measured yet, so the current plan is kept");
+        end_round(rounds_ + 1, Code::SUCCESS,
+                  "optimise: nothing is measured yet, so the current plan is kept");
     } else if (update) {
         start_boundary(now);
     }
 }
 
-void CoordinatorState::answer_vote(const MemberId& id, Code code, const std::string& text) {
+/// `counts`: the vote of the whole run has ended, not only this member's part in it.
+void CoordinatorState::answer_vote(const MemberId& id, Code code, const std::string& text, bool counts) {
     MemberInfo& member = members_[id];
-    if (!member.vote) return;
     wire::VoteAnswer answer;
     answer.number = member.vote->number;
     answer.kind = member.vote->kind;
     answer.code = static_cast<uint8_t>(code);
     answer.text = text;
+    answer.round = counts ? member.vote->round : 0;
     answer.globals = globals();
     member.vote.reset();
     member.answer = answer;
     send(id, answer);
 }
 
-void CoordinatorState::finish_boundary_without_change(const std::string& text) {
-    std::vector<MemberId> all;
-    for (const auto& [id, member] : members_) all.push_back(id);
-    for (const MemberId& id : all) answer_vote(id, Code::SUCCESS, text);
+/// A vote of the whole run has ended: all that stand in it are answered.
+void CoordinatorState::end_round(uint64_t round, Code code, const std::string& text) {
+    rounds_ = std::max(rounds_, round);
+    if (code == Code::SUCCESS) rounds_succeeded_ = std::max(rounds_succeeded_, round);
+    std::vector<MemberId> standing;
+    for (const auto& [id, member] : members_) {
+        if (member.vote && member.vote->round == round) standing.push_back(id);
+    }
+    for (const MemberId& id : standing) answer_vote(id, code, text, true);
+}
+
+/// Answers votes that wait for nothing. Some have ended for another member already: answered by an earlier
+/// coordinator, or given up because none could be reached; they end in the same way for the others. Others
+/// are withdrawn. What stands in a boundary is answered by it.
+void CoordinatorState::settle_votes() {
+    if (recovering_) return;
+    std::vector<MemberId> late;
+    for (const auto& [id, member] : members_) {
+        if (member.stage != Stage::kAdmitted || !member.vote) continue;
+        if (boundary_ && member.vote->round == boundary_round_) continue;
+        if (member.vote->round <= rounds_ || member.vote_withdrawn) late.push_back(id);
+    }
+    for (const MemberId& id : late) {
+        const uint64_t round = members_[id].vote->round;
+        if (round <= rounds_succeeded_) {
+            answer_vote(id, Code::SUCCESS, "", true);
+        } else if (round > rounds_ || members_[id].vote_withdrawn) {
+            answer_vote(id, Code::SUCCESS, "", false);
+        } else {
+            answer_vote(id, Code::UPDATE_TOPOLOGY_FAILED,
+                        "it ended for another member that could not reach the coordinator", true);
+        }
+    }
 }
 
 void CoordinatorState::start_boundary(TimeUs now) {
@@ -225,8 +255,9 @@ void CoordinatorState::start_boundary(TimeUs now) {
     for (auto& [id, group] : groups_) {
         if (!group.dead_links.empty() && now - group.dead_links_tried > kDeadLinkRetry) involved.insert(id);
     }
-    if (involved.empty()) return finish_boundary_without_change();
+    if (involved.empty()) return end_round(rounds_ + 1, Code::SUCCESS, "");
     boundary_ = true;
+    boundary_round_ = rounds_ + 1;
     for (uint32_t id : involved) {
         if (groups_.count(id) == 0) {
             const MemberInfo* first = nullptr;

@@ -113,6 +113,7 @@ Status Member::optimize_topology(TimeUs now, Ticket* ticket) {
 Status Member::cancel(TimeUs now, Ticket ticket) { return state_->cancel(now, ticket); }
 Status Member::leave(TimeUs now, Ticket* ticket) { return state_->leave(now, ticket); }
 void Member::abandon(TimeUs now, const Status& status) { state_->set_fate(now, status); }
+bool Member::wants_coordinator() const { return state_->wants_coordinator(); }
 TimeUs Member::coordinator_heard() const { return state_->coordinator_heard_; }
 
 const CallResult* Member::result(Ticket ticket) const {

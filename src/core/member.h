@@ -176,6 +176,8 @@ class Member {
     Status leave(TimeUs now, Ticket* ticket);
     /// Ends everything locally with `status`: the process is going away or the driver failed.
     void abandon(TimeUs now, const Status& status);
+    /// Whether a lost connection to the coordinator is to be opened again.
+    bool wants_coordinator() const;
     /// When the coordinator last said something.
     TimeUs coordinator_heard() const;
 

@@ -83,10 +83,12 @@ Status MemberState::vote(TimeUs, wire::VoteKind kind, Ticket* ticket) {
     }
     *ticket = ++last_ticket_;
     calls_[*ticket] = {};
-    vote_ = StandingVote{kind, ++votes_, *ticket, kind == wire::VoteKind::kUpdate && fresh_};
+    const bool tried_again = round_ > round_succeeded_;
+    vote_ = StandingVote{kind, ++votes_, *ticket, tried_again || (kind == wire::VoteKind::kUpdate && fresh_)};
     wire::Vote message;
     message.kind = kind;
     message.number = vote_->number;
+    message.round = round_ + 1;
     to_coordinator(message);
     if (!ops_.empty()) withdraw_soft_vote();
     return {};

@@ -15,20 +15,24 @@ void MemberState::coordinator_up(TimeUs now) {
     message.group = config_.group;
     message.endpoints = config_.endpoints;
     message.constants = config_.constants;
+    // A newcomer that has answered a proposal may be a member by now.
+    if (proposal_) message.run = run_;
+    if (proposal_) message.promised = promised_;
     if (admitted_) {
         message.run = run_;
         message.installed = epoch_;
         message.promised = promised_;
-        message.last_answer = last_answer_;
+        message.round = round_;
+        message.round_succeeded = round_succeeded_;
         message.installed_members = members_;
         message.suspicions = suspicions_;
         if (vote_) {
             message.vote_number = vote_->number;
             message.vote = vote_->kind;
         }
-        if (proposal_) {
-            for (const wire::Peer& peer : proposal_->members) message.promised_members.push_back(peer.id);
-        }
+    }
+    if (proposal_) {
+        for (const wire::Peer& peer : proposal_->members) message.promised_members.push_back(peer.id);
     }
     to_coordinator(message);
     if (!admitted_) return;
@@ -44,16 +48,21 @@ void MemberState::coordinator_down(TimeUs now, const std::string& why) {
     if (coordinator_up_ || coordinator_lost_ == 0) coordinator_lost_ = now;
     coordinator_up_ = false;
     if (join_ticket_ != 0) {
-        CallResult result;
-        result.status = {Code::MASTER_CONNECTION_FAILED,
-                         "the connection was lost before this peer was admitted: " + why};
-        complete(join_ticket_, std::move(result));
-        join_ticket_ = 0;
-        depart();
+        // One that was never answered may be no coordinator at all; one that was comes back.
+        if (run_.is_zero()) give_up_joining(why);
         return;
     }
     if (leaving_) leave_deadline_ = std::min(leave_deadline_, now + kSecond);
     if (admitted_ && fate_.ok()) log(LogLevel::kWarn, "lost the coordinator: " + why);
+}
+
+void MemberState::give_up_joining(const std::string& why) {
+    CallResult result;
+    result.status = {Code::MASTER_CONNECTION_FAILED,
+                     "the connection was lost before this peer was admitted: " + why};
+    complete(join_ticket_, std::move(result));
+    join_ticket_ = 0;
+    depart();
 }
 
 template <class Message, class Handler>
@@ -161,26 +170,27 @@ Status MemberState::join(TimeUs, Ticket* ticket) {
 bool MemberState::on_vote_answer(TimeUs now, const wire::VoteAnswer& message) {
     if (!vote_ || message.number != vote_->number) return true;
     view_.globals = message.globals;
-    last_answer_ = message.number;
     const Code code = message.code == 0 ? Code::SUCCESS : failure_code(message.code);
     if (code == Code::SUCCESS && !message.text.empty()) log(LogLevel::kInfo, message.text);
-    end_vote(code == Code::SUCCESS ? Status() : Status(code, message.text));
+    end_vote(code == Code::SUCCESS ? Status() : Status(code, message.text), message.round != 0);
     run_queue(now);
     return true;
 }
 
-void MemberState::end_vote(const Status& status) {
+/// `counts`: the vote of the whole run has ended for this member, not only its own part in it.
+void MemberState::end_vote(const Status& status, bool counts) {
     CallResult result;
     result.status = status;
     const Ticket ticket = vote_->ticket;
-    if (!status.ok()) to_coordinator(wire::Withdraw{vote_->number});
+    if (counts) ++round_;
+    if (counts && status.ok()) round_succeeded_ = round_;
     vote_.reset();
     complete(ticket, std::move(result));
 }
 
 /// A newcomer that calls for an update first cannot know whether the others call for one too, or are past the
 /// update that admitted it and wait for it in an operation. Hearing of such an operation tells: then the
-/// update is over.
+/// update is over. The same holds for a member that tries a failed vote again while others went on.
 /// The coordinator answers, so that a boundary that has begun meanwhile is not taken for something else.
 void MemberState::withdraw_soft_vote() {
     if (!vote_ || !vote_->soft) return;
@@ -233,7 +243,7 @@ void MemberState::fail_calls(TimeUs now, const Status& status) {
     result.status = status;
     for (const QueuedCall& call : queue_) complete(call.ticket, result);
     queue_.clear();
-    if (vote_) end_vote(status);
+    if (vote_) end_vote(status, false);
     if (join_ticket_ != 0) complete(join_ticket_, result);
     join_ticket_ = 0;
 }

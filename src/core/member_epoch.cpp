@@ -106,9 +106,9 @@ bool MemberState::on_install(TimeUs now, wire::Install message) {
         complete(join_ticket_, {});
         join_ticket_ = 0;
     }
-    if (vote_ && vote_->kind == wire::VoteKind::kUpdate && message.boundary) {
-        last_answer_ = vote_->number;
-        end_vote({});
+    if (!joining && message.boundary) {
+        round_succeeded_ = std::max(round_succeeded_, message.round);
+        if (vote_ && message.round == round_ + 1) end_vote({}, true);
     }
     for (plan::Rank r = 0; r < members_.size(); ++r) {
         if (r == rank_ || !topology_.linked(rank_, r)) continue;
@@ -148,6 +148,7 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
     next_revision_ = std::max(next_revision_, message.next_revision);
     if (!admitted_) {
         admitted_ = true;
+        round_ = round_succeeded_ = message.round;
         fresh_ = message.boundary;
         for (const wire::TagCounter& counter : message.counters)
             tags_[{counter.kind, counter.tag}].calls = counter.ended;

@@ -229,7 +229,7 @@ void MemberState::tick_coordinator(TimeUs now) {
         }
         if (now - coordinator_heard_ > config_.timeouts.liveness) {
             Action action{Action::Kind::kCloseCoordinator};
-            action.reconnect = admitted_;
+            action.reconnect = wants_coordinator();
             action.text = "the coordinator was silent for " +
                           std::to_string((now - coordinator_heard_) / kMillisecond) + " ms";
             outbox_.push_back(action);
@@ -240,6 +240,8 @@ void MemberState::tick_coordinator(TimeUs now) {
         depart();
         return;
     }
+    if (join_ticket_ != 0 && !coordinator_up_ && now - coordinator_lost_ > config_.timeouts.recovery)
+        return give_up_joining("the coordinator cannot be reached");
     if (!admitted_ || !fate_.ok()) return;
     const bool cancels =
         std::any_of(ops_.begin(), ops_.end(), [](const auto& entry) { return entry.second->cancel; });
@@ -248,9 +250,10 @@ void MemberState::tick_coordinator(TimeUs now) {
     if (needed && change_needed_since_ == 0) change_needed_since_ = now;
     if (coordinator_up_ || now - coordinator_lost_ <= config_.timeouts.recovery) return;
     if (vote_) {
-        end_vote(vote_->withdrawn
-                     ? Status()
-                     : Status(Code::UPDATE_TOPOLOGY_FAILED, "the coordinator cannot be reached"));
+        const bool withdrawn = vote_->withdrawn;
+        end_vote(
+            withdrawn ? Status() : Status(Code::UPDATE_TOPOLOGY_FAILED, "the coordinator cannot be reached"),
+            !withdrawn);
         if (!blocked()) run_queue(now);
     }
     if (needed && now - change_needed_since_ > config_.timeouts.recovery) {

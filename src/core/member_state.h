@@ -255,12 +255,14 @@ class MemberState {
     // member_coordinator.cpp
     void coordinator_up(TimeUs now);
     void coordinator_down(TimeUs now, const std::string& why);
+    void give_up_joining(const std::string& why);
+    bool wants_coordinator() const { return admitted_ || join_ticket_ != 0; }
     bool coordinator_frame(TimeUs now, wire::Type type, std::span<const uint8_t> body);
     bool on_welcome(TimeUs now, const wire::Welcome& message);
     bool on_refused(TimeUs now, const wire::Refused& message);
     bool on_prepare(TimeUs now, const wire::Prepare& message);
     bool on_vote_answer(TimeUs now, const wire::VoteAnswer& message);
-    void end_vote(const Status& status);
+    void end_vote(const Status& status, bool counts);
     void withdraw_soft_vote();
     void fail_calls(TimeUs now, const Status& status);
     void set_fate(TimeUs now, const Status& status);
@@ -347,7 +349,8 @@ class MemberState {
     bool peers_wait_ = false;
     std::optional<StandingVote> vote_;
     uint64_t votes_ = 0;
-    uint64_t last_answer_ = 0;
+    uint64_t round_ = 0;            ///< the last vote of the whole run that has ended for this member
+    uint64_t round_succeeded_ = 0;  ///< the last one that is known to have succeeded
 
     // operations
     std::map<wire::OpKey, std::unique_ptr<Op>> ops_;

@@ -196,7 +196,7 @@ void Session::control_closed(uint64_t connection, const std::string& why) {
                                                                   " did not answer as a coordinator: " + why);
     }
     drain();
-    if (!member_->admitted()) return;
+    if (!member_->wants_coordinator()) return;
     // The pause is drawn between half and all of its length, so that members do not come back all at once.
     reconnect_at_ =
         now() + pause_ / 2 + static_cast<TimeUs>(random_.next() % static_cast<uint64_t>(pause_ / 2 + 1));

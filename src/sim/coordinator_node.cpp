@@ -6,19 +6,47 @@
 
 namespace pccl::sim {
 
-CoordinatorNode::CoordinatorNode(World& world) : world_(world), random_(world.random().next()) {
+CoordinatorNode::CoordinatorNode(World& world) : world_(world), random_(world.random().next()) { start(); }
+
+void CoordinatorNode::start() {
     core::CoordinatorConfig config;
-    config.timeouts = world.scenario().timeouts;
-    config.mutations = world.options().mutations;
-    if (world.trace().verbose()) {
+    config.timeouts = world_.scenario().timeouts;
+    config.mutations = world_.options().mutations;
+    if (world_.trace().verbose()) {
         config.log = Logger(LogLevel::kDebug, [this](LogLevel level, std::string_view text) {
             world_.note(kCoordinatorNode, "log", kNoNode,
                         [&] { return std::string(log_level_name(level)) + ": " + std::string(text); });
         });
     }
-    core_ = std::make_unique<core::Coordinator>(std::move(config), random_, nullptr, world.now());
+    core::Record record;
+    const bool found = !stored_.empty() && wire::decode(stored_, record);
+    core_ = std::make_unique<core::Coordinator>(std::move(config), random_, found ? &record : nullptr,
+                                                world_.now());
     drain();
     after_event();
+}
+
+void CoordinatorNode::crash(TimeUs downtime) {
+    if (!core_) return;
+    ++incarnation_;
+    core_.reset();
+    tick_at_ = kNever;
+    // What was being written when it died is durable or not.
+    for (auto& [number, body] : unstored_) {
+        if (world_.random().chance(0.5)) break;
+        stored_before_ = std::exchange(stored_, std::move(body));
+    }
+    unstored_.clear();
+    if (world_.options().mutations.stale_record) stored_ = stored_before_;
+    for (auto& stream : streams_) {
+        if (!stream->open[kCoordinatorSide] && !stream->open[kMemberSide]) continue;
+        lose(*stream, kCoordinatorSide);
+        stream->open[kCoordinatorSide] = false;
+        stream->closing = true;
+        if (stream->open[kMemberSide])
+            tell(*stream, kMemberSide, world_.latency(kCoordinatorNode, stream->node));
+    }
+    world_.schedule(downtime, EventKind::kRestart, kCoordinatorNode);
 }
 
 CoordinatorNode::~CoordinatorNode() = default;
@@ -86,7 +114,8 @@ void CoordinatorNode::deliver(Stream& stream, uint32_t from_side) {
     world_.note(to, "frame", from, [&] { return "type " + std::to_string(static_cast<int>(message.type)); });
     world_.keep_for_replay(to, from, message.type, message.body, stream.index);
     if (to_coordinator) {
-        if (!stream.closing && !core_->frame(world_.now(), stream.index + 1, message.type, message.body)) {
+        if (core_ && !stream.closing &&
+            !core_->frame(world_.now(), stream.index + 1, message.type, message.body)) {
             world_.fail("I5", "the coordinator calls a frame of type " +
                                   std::to_string(static_cast<int>(message.type)) + " of " +
                                   World::name(stream.node) + " a violation");
@@ -151,7 +180,7 @@ void CoordinatorNode::told(Stream& stream, uint32_t side) {
     stream.open[side] = false;
     if (to_coordinator) {
         world_.note(kCoordinatorNode, "lost", stream.node, [] { return std::string(); });
-        core_->closed(world_.now(), stream.index + 1, "the connection was lost");
+        if (core_) core_->closed(world_.now(), stream.index + 1, "the connection was lost");
         drain();
         if (stream.open[kMemberSide])
             tell(stream, kMemberSide, world_.latency(kCoordinatorNode, stream.node));
@@ -169,14 +198,16 @@ void CoordinatorNode::told(Stream& stream, uint32_t side) {
 void CoordinatorNode::drain() {
     if (draining_) return;
     draining_ = true;
-    while (!core_->outbox().empty()) {
+    while (core_ && !core_->outbox().empty()) {
         std::vector<core::CoordinatorAction> actions;
         actions.swap(core_->outbox());
         for (core::CoordinatorAction& action : actions) {
             using Kind = core::CoordinatorAction::Kind;
             if (action.kind == Kind::kPersist) {
                 const TimeUs delay = world_.random().between(0, world_.scenario().persist_max);
-                world_.schedule(delay, EventKind::kPersisted, kCoordinatorNode, 0, 0, action.number);
+                unstored_.emplace_back(action.number, std::move(action.body));
+                world_.schedule(delay, EventKind::kPersisted, kCoordinatorNode, incarnation_, 0,
+                                action.number);
                 continue;
             }
             if (action.connection == 0 || action.connection > streams_.size()) {
@@ -206,12 +237,13 @@ bool CoordinatorNode::is_current(int node, uint32_t stream) {
 }
 
 bool CoordinatorNode::drops(uint32_t stream, wire::Type type, std::span<const uint8_t> body) {
-    const std::string before = core_->describe();
-    return core_->frame(world_.now(), stream + 1, type, body) && core_->outbox().empty() &&
-           core_->describe() == before;
+    const std::string before = describe();
+    return !core_ || (core_->frame(world_.now(), stream + 1, type, body) && core_->outbox().empty() &&
+                      core_->describe() == before);
 }
 
 void CoordinatorNode::after_event() {
+    if (!core_) return;
     const TimeUs deadline = core_->deadline();
     if (deadline == kNever || deadline >= tick_at_) return;
     tick_at_ = std::max(deadline, world_.now());
@@ -221,13 +253,27 @@ void CoordinatorNode::after_event() {
 void CoordinatorNode::handle(const Event& event) {
     switch (event.kind) {
         case EventKind::kTick:
-            if (tick_at_ > world_.now()) return;
+            if (!core_ || tick_at_ > world_.now()) return;
             tick_at_ = kNever;
             if (core_->deadline() <= world_.now()) core_->tick(world_.now());
             return drain();
-        case EventKind::kPersisted: core_->persisted(world_.now(), event.number); return drain();
+        case EventKind::kRestart: return start();
+        case EventKind::kPersisted:
+            if (event.object != incarnation_) return;
+            // A record covers those before it.
+            while (!unstored_.empty() && unstored_.front().first <= event.number) {
+                stored_before_ = std::exchange(stored_, std::move(unstored_.front().second));
+                unstored_.pop_front();
+            }
+            core_->persisted(world_.now(), event.number);
+            return drain();
         case EventKind::kStreamOpened: {
             Stream& stream = *streams_[event.object];
+            if (!core_) {
+                stream.closing = true;  // refused
+                return tell(stream, kMemberSide, world_.latency(kCoordinatorNode, stream.node));
+            }
+            if (stream.closing) return;
             stream.open[kCoordinatorSide] = true;
             core_->opened(world_.now(), stream.index + 1, World::name(stream.node));
             drain();
@@ -236,6 +282,7 @@ void CoordinatorNode::handle(const Event& event) {
         case EventKind::kStreamUp: {
             Stream& stream = *streams_[event.object];
             if (!stream.open[kMemberSide] || !world_.alive(stream.node)) return;
+            if (stream.closing && !stream.open[kCoordinatorSide]) return;
             stream.up = true;
             world_.process(stream.node).coordinator_up();
             world_.process(stream.node).settle();

@@ -48,6 +48,8 @@ class CoordinatorNode {
     /// The member closes its connection; what it sent before still arrives when `orderly`.
     void close(int node, bool silent, bool orderly);
 
+    /// A fault: the process is killed, and started again after `downtime` with what was durable.
+    void crash(TimeUs downtime);
     /// A fault: the connection of `node` is lost. False when there is none.
     bool sever(int node);
 
@@ -59,7 +61,7 @@ class CoordinatorNode {
     void handle(const Event& event);
     /// Schedules the next tick; called after every event of the coordinator.
     void after_event();
-    std::string describe() const { return core_->describe(); }
+    std::string describe() const { return core_ ? core_->describe() : "the coordinator is down\n"; }
 
    private:
     Stream* current(int node);
@@ -70,6 +72,7 @@ class CoordinatorNode {
     void tell(Stream& stream, uint32_t side, TimeUs delay);
     void told(Stream& stream, uint32_t side);
     void drain();
+    void start();
 
     World& world_;
     Random random_;
@@ -78,6 +81,9 @@ class CoordinatorNode {
     std::vector<int64_t> current_;  ///< stream index by node, or -1
     TimeUs tick_at_ = kNever;
     bool draining_ = false;
+    uint32_t incarnation_ = 0;                                        ///< of the process
+    std::deque<std::pair<uint64_t, std::vector<uint8_t>>> unstored_;  ///< records on their way to the disk
+    std::vector<uint8_t> stored_, stored_before_;
 };
 
 }  // namespace pccl::sim

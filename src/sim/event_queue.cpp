@@ -23,6 +23,7 @@ const char* name_of(EventKind kind) {
         case EventKind::kStreamTo: return "stream-to";
         case EventKind::kStreamTold: return "stream-told";
         case EventKind::kStreamConnect: return "stream-connect";
+        case EventKind::kRestart: return "restart";
         case EventKind::kPersisted: return "persisted";
         case EventKind::kReplay: return "replay";
     }

@@ -34,6 +34,7 @@ enum class EventKind : uint8_t {
     kStreamTo,       ///< coordinator or node: frames arrive; object: stream; detail: side
     kStreamTold,     ///< coordinator or node: the stream is gone
     kStreamConnect,  ///< node: connects (again) to the coordinator
+    kRestart,        ///< coordinator: its process starts again
     kPersisted,      ///< coordinator; number: of the record
     kReplay,         ///< node: an old frame arrives once more; object: index into the stored frames
 };

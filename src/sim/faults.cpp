@@ -51,6 +51,13 @@ int Faults::random_other(int node) {
 void Faults::strike(Armed& armed, int where) {
     armed.done = true;
     const Fault& fault = armed.fault;
+    if (fault.kind == Fault::Kind::kCoordinatorCrash) {
+        ++world_.statistics().faults;
+        world_.note(kCoordinatorNode, "fault", kNoNode, [&] {
+            return std::string(name_of(fault.kind)) + " for " + std::to_string(fault.duration);
+        });
+        return world_.coordinator().crash(fault.duration);
+    }
     int node = fault.node;
     if (node == kAnyNode) node = where != kAnyNode ? where : random_alive();
     if (node == kAnyNode || node >= world_.process_count() || (node >= 0 && !world_.alive(node))) return;
@@ -87,6 +94,7 @@ void Faults::strike(Armed& armed, int where) {
                 world_.stall(other, node, world_.now() + fault.duration);
             return;
         case Fault::Kind::kIsolate: return isolate(node, world_.now() + fault.duration);
+        case Fault::Kind::kCoordinatorCrash: return;  // dealt with above
         case Fault::Kind::kPause: return world_.pause(node, world_.now() + fault.duration);
     }
 }

@@ -387,7 +387,7 @@ void Process::coordinator_up() {
 void Process::coordinator_down(const std::string& why) {
     member_->coordinator_down(world_.now(), why);
     settle();
-    if (doomed_ || !member_->admitted() || reconnect_scheduled_) return;
+    if (doomed_ || !member_->wants_coordinator() || reconnect_scheduled_) return;
     backoff_ = std::min(world_.scenario().timeouts.backoff_cap, std::max<TimeUs>(2 * backoff_, kMillisecond));
     reconnect_scheduled_ = true;
     world_.schedule(world_.random().between(backoff_ / 2, backoff_), EventKind::kStreamConnect, node_);

@@ -31,6 +31,7 @@ const std::vector<std::pair<std::string, Switch>>& switches() {
         {"lane_reopened", &Mutations::lane_reopened},
         {"flags_sampled_again", &Mutations::flags_sampled_again},
         {"local_timeout", &Mutations::local_timeout},
+        {"stale_record", &Mutations::stale_record},
         {"reuse_epoch_id", &Mutations::reuse_epoch_id},
     };
     return kSwitches;

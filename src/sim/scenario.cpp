@@ -135,6 +135,22 @@ Fault draw_fault(const Scenario& s, Random& random) {
     return fault;
 }
 
+void draw_coordinator_crashes(Scenario& s, uint64_t seed) {
+    Random random(mix(seed, 0xC0C0));
+    if (!random.chance(0.3)) return;
+    const int64_t count = random.between(1, 3);
+    for (int64_t i = 0; i < count; ++i) {
+        Fault fault;
+        fault.kind = Fault::Kind::kCoordinatorCrash;
+        fault.at = random.between(0, random.between(1, s.faults_end));
+        if (random.chance(0.7)) draw_step(fault, random);
+        const TimeUs recovery = s.timeouts.recovery;
+        fault.duration =
+            random.chance(0.85) ? random.between(1, recovery / 4) : random.between(1, 2 * recovery);
+        s.faults.push_back(fault);
+    }
+}
+
 // Drawn from a generator of their own, so that the runs of most seeds stay what they were.
 void draw_rare(Scenario& s, uint64_t seed) {
     Random random(mix(seed, 0x2A2E));
@@ -162,6 +178,7 @@ const char* name_of(Fault::Kind kind) {
         case Fault::Kind::kCoordinatorLoss: return "coordinator-loss";
         case Fault::Kind::kStall: return "stall";
         case Fault::Kind::kIsolate: return "isolate";
+        case Fault::Kind::kCoordinatorCrash: return "coordinator-crash";
         case Fault::Kind::kGarble: return "garble";
         case Fault::Kind::kPause: return "pause";
     }
@@ -181,6 +198,7 @@ Scenario random_scenario(uint64_t seed, uint32_t members_max) {
     const int64_t faults = calm ? 0 : random.between(1, random.chance(0.3) ? 12 : 5);
     for (int64_t i = 0; i < faults; ++i) s.faults.push_back(draw_fault(s, random));
     draw_rare(s, seed);
+    draw_coordinator_crashes(s, seed);
     return s;
 }
 
@@ -199,8 +217,11 @@ Scenario plain_scenario(uint64_t seed, uint32_t members) {
 
 TimeUs progress_bound(const Scenario& s) {
     const core::Timeouts& t = s.timeouts;
-    return 2 * (t.connect + t.freeze + t.recovery) + 4 * (t.liveness + t.backoff_cap) + 20 * s.think_max +
-           200 * (s.latency_max + s.jitter) + 4 * s.persist_max;
+    return 2 * (t.connect + t.freeze + t.recovery) + 4 * (t.liveness + t.backoff_cap) +
+           (s.slow_node == Scenario::kNoSlow ? 20 : 200) *
+               s.think_max +  // several pauses may lie between two ends
+           200 * (s.latency_max + s.jitter) +
+           4 * s.persist_max;
 }
 
 }  // namespace pccl::sim

@@ -30,8 +30,9 @@ struct Fault {
         kStall,            ///< nothing gets through from `node` to `other` for `duration`
         kIsolate,  ///< nothing gets through from `node` to anybody for `duration`, perhaps nothing to it
                    ///< either
-        kGarble,   ///< the next control frame from `other` to `node` cannot be read
-        kPause,    ///< `node` does not run for `duration`
+        kCoordinatorCrash,  ///< the coordinator is killed, and started again after `duration`
+        kGarble,            ///< the next control frame from `other` to `node` cannot be read
+        kPause,             ///< `node` does not run for `duration`
     };
     enum class When : uint8_t {
         kTime,                ///< at `at`

@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kMetaBytes = 32;
 constexpr TimeUs kAlonePause = 5 * kMillisecond;
+constexpr int kVotesTried = 3;  ///< while the coordinator cannot be reached
 
 }  // namespace
 
@@ -106,12 +107,15 @@ Task<bool> Trainer::synchronize() {
 
 Task<bool> Trainer::vote(bool optimize) {
     doing_ = optimize ? "optimizes" : "updates";
-    const CallNumber call = process_.vote(optimize);
-    const Outcome outcome = co_await process_.end_of(call);
-    if (outcome.status.ok()) co_return true;
-    if (out()) co_return false;
-    // A topology that stays as it is hurts nobody; a vote that failed here may have succeeded elsewhere.
-    co_return optimize;
+    for (int attempt = 1;; ++attempt) {
+        const CallNumber call = process_.vote(optimize);
+        const Outcome outcome = co_await process_.end_of(call);
+        if (outcome.status.ok()) co_return true;
+        if (out()) co_return false;
+        // A topology that stays as it is hurts nobody. Some try again all the same, while others go on.
+        if (optimize && random_.chance(0.5)) co_return true;
+        if (attempt == kVotesTried) co_return optimize;
+    }
 }
 
 Task<bool> Trainer::query(bool* pending) {

@@ -135,6 +135,7 @@ void World::dispatch(const Event& event) {
         case EventKind::kTick:
             if (node >= 0) return process(node).tick();
             return coordinator_->handle(event);
+        case EventKind::kRestart:
         case EventKind::kPersisted:
         case EventKind::kStreamOpened:
         case EventKind::kStreamUp:

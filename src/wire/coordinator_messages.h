@@ -185,12 +185,13 @@ struct Install {
         tombstones;  ///< for newcomers: never, as they join with no operation open; kept for the record
     uint64_t next_revision = 0;
     bool boundary = false;  ///< answers the members' votes for an update
+    uint64_t round = 0;     ///< votes of the whole run that have ended, with `boundary` this one included
     Globals globals;
     template <class V>
     void visit(V& v) {
         v.item(term), v(run), v.item(id), v.list(members, kMembersMax), v.list(dead_links, kDeadLinksMax);
         v.item(constants), v(reset_counters), v.list(decisions, kOpsMax), v.list(counters, kTagsMax);
-        v.list(tombstones, kOpsMax), v(next_revision), v(boundary), v.item(globals);
+        v.list(tombstones, kOpsMax), v(next_revision), v(boundary), v(round), v.item(globals);
     }
 };
 
@@ -202,10 +203,11 @@ struct VoteAnswer {
     VoteKind kind = VoteKind::kUpdate;
     uint8_t code = 0;  ///< Code
     std::string text;
+    uint64_t round = 0;  ///< the vote of the whole run that ends hereby; 0: the member's was withdrawn
     Globals globals;
     template <class V>
     void visit(V& v) {
-        v(number), v(kind), v(code), v.text(text), v.item(globals);
+        v(number), v(kind), v(code), v.text(text), v(round), v.item(globals);
     }
 };
 
@@ -261,8 +263,9 @@ struct Register {
     Constants constants;
     EpochId installed;
     EpochId promised;
-    uint64_t last_answer = 0;
-    uint64_t vote_number = 0;  ///< count of this member's standing vote, or 0
+    uint64_t round = 0;            ///< the last vote of the whole run that has ended for this member
+    uint64_t round_succeeded = 0;  ///< the last one that it knows to have succeeded
+    uint64_t vote_number = 0;      ///< count of this member's standing vote, or 0
     VoteKind vote = VoteKind::kUpdate;
     std::vector<MemberId> installed_members;
     std::vector<MemberId> promised_members;
@@ -271,7 +274,8 @@ struct Register {
     void visit(V& v) {
         v(version), v(run), v(id), v(group), v.list(endpoints, kEndpointsMax), v.item(constants),
             v.item(installed);
-        v.item(promised), v(last_answer), v(vote_number), v(vote), v.list(installed_members, kMembersMax);
+        v.item(promised), v(round), v(round_succeeded), v(vote_number), v(vote),
+            v.list(installed_members, kMembersMax);
         v.list(promised_members, kMembersMax), v.list(suspicions, kMembersMax);
     }
 };
@@ -281,9 +285,10 @@ struct Vote {
     static constexpr Type kType = Type::kVote;
     VoteKind kind = VoteKind::kUpdate;
     uint64_t number = 0;
+    uint64_t round = 0;  ///< which vote of the whole run it is for, counted from 1
     template <class V>
     void visit(V& v) {
-        v(kind), v(number);
+        v(kind), v(number), v(round);
     }
 };
 

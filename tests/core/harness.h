@@ -3,8 +3,11 @@
 // look at the outcome.
 #pragma once
 
+#include <catch2/catch.hpp>
+
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -42,10 +45,42 @@ class World {
    public:
     explicit World(uint8_t retry_policy = 0, uint32_t segment_bytes = 64)
         : random_(7), retry_policy_(retry_policy), segment_bytes_(segment_bytes) {
+        start_coordinator();
+    }
+
+    /// The coordinator's process vanishes with what it had not sent; its record stays.
+    void crash_coordinator() {
+        coordinator.reset();
+        for (auto& node : nodes) disconnect(*node);
+        settle();
+    }
+    /// Its next process reads the record. Nobody is connected to it yet.
+    void start_coordinator() {
         core::CoordinatorConfig config;
         config.timeouts = core::Timeouts::derive({});
-        coordinator = std::make_unique<core::Coordinator>(config, random_, nullptr, now);
+        core::Record previous;
+        if (!record.empty()) REQUIRE(wire::decode(record, previous));
+        coordinator =
+            std::make_unique<core::Coordinator>(config, random_, record.empty() ? nullptr : &previous, now);
         settle();
+    }
+    void disconnect(Node& node) {
+        if (node.connection == 0) return;
+        if (coordinator) coordinator->closed(now, node.connection, "closed");
+        node.connection = 0;
+        if (node.alive) node.member->coordinator_down(now, "closed");
+    }
+    void reconnect(size_t index) {
+        Node& node = *nodes[index];
+        node.connection = ++connections_;
+        coordinator->opened(now, node.connection, "sim");
+        node.member->coordinator_up(now);
+        settle();
+    }
+    void reconnect_all() {
+        for (size_t i = 0; i < nodes.size(); ++i) {
+            if (nodes[i]->alive && nodes[i]->connection == 0) reconnect(i);
+        }
     }
 
     /// A new peer that has asked to join; its index.
@@ -99,7 +134,7 @@ class World {
         for (size_t i = 0; i < nodes.size(); ++i) {
             if (i != index && nodes[i]->alive) break_link(index, i);
         }
-        coordinator->closed(now, victim.connection, "closed");
+        disconnect(victim);
         settle();
     }
 
@@ -125,7 +160,7 @@ class World {
     void advance(TimeUs by) {
         for (TimeUs end = now + by; now < end;) {
             now += 100 * kMillisecond;
-            coordinator->tick(now);
+            if (coordinator) coordinator->tick(now);
             for (auto& node : nodes) {
                 if (node->alive) node->member->tick(now);
             }
@@ -149,14 +184,26 @@ class World {
     size_t data_left = ~size_t{0};                 ///< frames, until they are held
     void (*tweak)(core::MemberConfig&) = nullptr;  ///< of members that are added
     std::vector<std::string> violations;           ///< frames that their receivers refused
+    std::vector<uint8_t> record;                   ///< the coordinator's, as it was stored last
+    /// Whether the coordinator vanishes instead of taking this action.
+    std::function<bool(const core::CoordinatorAction&)> vanishes_at;
 
    private:
     bool drain_coordinator() {
         std::vector<core::CoordinatorAction> actions;
+        if (!coordinator) return false;
         actions.swap(coordinator->outbox());
         for (auto& action : actions) {
-            if (action.kind == core::CoordinatorAction::Kind::kPersist)
+            if (vanishes_at && vanishes_at(action)) {
+                vanishes_at = nullptr;
+                coordinator.reset();
+                for (auto& node : nodes) disconnect(*node);
+                return true;
+            }
+            if (action.kind == core::CoordinatorAction::Kind::kPersist) {
+                record = action.body;
                 coordinator->persisted(now, action.number);
+            }
             for (auto& node : nodes) {
                 if (!node->alive || node->connection != action.connection) continue;
                 if (action.kind == core::CoordinatorAction::Kind::kSend &&
@@ -215,7 +262,7 @@ class World {
                 to < nodes.size() && links.count({std::min(index, to), std::max(index, to)}) != 0;
             switch (action.kind) {
                 case core::Action::Kind::kToCoordinator:
-                    if (node.connection != 0 &&
+                    if (node.connection != 0 && coordinator &&
                         !coordinator->frame(now, node.connection, action.type, action.body))
                         violations.push_back("to the coordinator: " +
                                              std::to_string(static_cast<int>(action.type)));
@@ -234,7 +281,8 @@ class World {
                     break;
                 case core::Action::Kind::kCompleted: node.completed.push_back(action.ticket); break;
                 case core::Action::Kind::kCloseCoordinator:
-                    if (node.connection != 0) coordinator->closed(now, node.connection, action.text);
+                    if (node.connection != 0 && coordinator)
+                        coordinator->closed(now, node.connection, action.text);
                     node.connection = 0;
                     break;
                 default: break;
@@ -273,5 +321,32 @@ struct Reduction {
         return world.nodes[index]->member->result(ticket);
     }
 };
+
+/// Starts one reduction at each live node.
+inline std::vector<Reduction> start_all(World& world, size_t count, bool in_place = false, uint64_t tag = 0) {
+    std::vector<Reduction> all;
+    for (size_t i = 0; i < world.nodes.size(); ++i) all.emplace_back(count, i);
+    for (size_t i = 0; i < all.size(); ++i) {
+        if (world.nodes[i]->alive) REQUIRE(all[i].start(world, i, in_place, tag).text() == "");
+    }
+    return all;
+}
+
+inline void check_sums(World& world, std::vector<Reduction>& all, const std::vector<size_t>& contributors) {
+    for (size_t i = 0; i < all.size(); ++i) {
+        if (!world.nodes[i]->alive) continue;
+        const core::CallResult* result = all[i].result(world, i);
+        INFO(world.nodes[i]->member->describe());
+        REQUIRE(result != nullptr);
+        REQUIRE(result->status.text() == "");
+        REQUIRE(result->contributors.size() == contributors.size());
+        for (size_t e = 0; e < all[i].in.size(); ++e) {
+            float expected = 0;
+            for (size_t c : contributors) expected += static_cast<float>((e * 7 + c * 13) % 101);
+            REQUIRE(all[i].out[e] == expected);
+        }
+        world.nodes[i]->member->forget(all[i].ticket);
+    }
+}
 
 }  // namespace pccl::test

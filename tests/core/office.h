@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +28,7 @@ class Office {
         std::optional<wire::Refused> refused;
         size_t proposals = 0;
         size_t frames = 0;
+        uint64_t round = 0;  ///< the last vote of the whole run that ended
         bool evicted = false;
     };
 
@@ -85,8 +87,9 @@ class Office {
     void vote_all() {
         ++votes_;
         for (size_t i = 0; i < clerks.size(); ++i) {
-            if (clerks[i].connection != 0 && !clerks[i].installed.is_none())
-                REQUIRE(say(i, wire::Vote{wire::VoteKind::kUpdate, votes_}));
+            if (clerks[i].connection != 0 && !clerks[i].installed.is_none()) {
+                REQUIRE(say(i, wire::Vote{wire::VoteKind::kUpdate, votes_, clerks[i].round + 1}));
+            }
         }
     }
 
@@ -185,6 +188,10 @@ class Office {
                 clerk.install = decoded<wire::Install>(action);
                 clerk.installed = clerk.install->id;
                 clerk.proposal.reset();
+                clerk.round = std::max(clerk.round, clerk.install->round);
+                break;
+            case wire::Type::kVoteAnswer:
+                clerk.round = std::max(clerk.round, decoded<wire::VoteAnswer>(action).round);
                 break;
             case wire::Type::kRefused: clerk.refused = decoded<wire::Refused>(action); break;
             case wire::Type::kEvicted: clerk.evicted = true; break;

@@ -7,37 +7,6 @@
 using namespace pccl;
 using namespace pccl::test;
 
-namespace {
-
-/// Starts one reduction at each live node.
-std::vector<Reduction> start_all(World& world, size_t count, bool in_place = false, uint64_t tag = 0) {
-    std::vector<Reduction> all;
-    for (size_t i = 0; i < world.nodes.size(); ++i) all.emplace_back(count, i);
-    for (size_t i = 0; i < all.size(); ++i) {
-        if (world.nodes[i]->alive) REQUIRE(all[i].start(world, i, in_place, tag).text() == "");
-    }
-    return all;
-}
-
-void check_sums(World& world, std::vector<Reduction>& all, const std::vector<size_t>& contributors) {
-    for (size_t i = 0; i < all.size(); ++i) {
-        if (!world.nodes[i]->alive) continue;
-        const core::CallResult* result = all[i].result(world, i);
-        INFO(world.nodes[i]->member->describe());
-        REQUIRE(result != nullptr);
-        REQUIRE(result->status.text() == "");
-        REQUIRE(result->contributors.size() == contributors.size());
-        for (size_t e = 0; e < all[i].in.size(); ++e) {
-            float expected = 0;
-            for (size_t c : contributors) expected += static_cast<float>((e * 7 + c * 13) % 101);
-            REQUIRE(all[i].out[e] == expected);
-        }
-        world.nodes[i]->member->forget(all[i].ticket);
-    }
-}
-
-}  // namespace
-
 TEST_CASE("the first peer is admitted at once, others at a vote") {
     World world;
     world.add();

@@ -45,15 +45,18 @@ inline void in_parallel(size_t count, const std::function<void(size_t)>& work) {
 
 class Fleet {
    public:
-    Fleet() {
-        MasterOptions master_options;
-        master_options.listen = {"127.0.0.1:0"};
-        master_options.log_level = LogLevel::kNone;
-        master = std::make_unique<MasterServer>(master_options);
-        REQUIRE(master->start().ok());
+    /// With a folder the coordinator keeps its record there.
+    explicit Fleet(const std::string& state_dir = "") : state_dir_(state_dir) {
+        start_master("127.0.0.1:0");
         options.master = "127.0.0.1:" + std::to_string(master->port());
         options.port_first = 0;
         options.log_level = LogLevel::kNone;
+    }
+
+    /// In place of the one that there was.
+    void restart_master() {
+        master.reset();
+        start_master(options.master);
     }
 
     Communicator& at(size_t i) { return *members[i]; }
@@ -90,6 +93,20 @@ class Fleet {
     Problems problems;
     std::unique_ptr<MasterServer> master;
     std::vector<std::unique_ptr<Communicator>> members;
+
+   private:
+    void start_master(const std::string& listen) {
+        MasterOptions master_options;
+        master_options.listen = {listen};
+        master_options.log_level = LogLevel::kNone;
+        master_options.state_dir = state_dir_;
+        master = std::make_unique<MasterServer>(master_options);
+        const Status started = master->start();
+        INFO(started.text());
+        REQUIRE(started.ok());
+    }
+
+    std::string state_dir_;
 };
 
 template <class T>

@@ -79,7 +79,7 @@ TEST_CASE("every truncation of a message is refused") {
 }
 
 TEST_CASE("unknown optional fields are skipped, unknown required ones refuse the message") {
-    std::vector<uint8_t> bytes = encode(Vote{VoteKind::kOptimize, 9});
+    std::vector<uint8_t> bytes = encode(Vote{VoteKind::kOptimize, 9, 4});
     std::vector<uint8_t> extended = bytes;
     for (uint8_t b : {0x05, 0x00, 0x03, 0x00, 0x00, 0x00, 0xaa, 0xbb, 0xcc}) extended.push_back(b);
     Vote out;

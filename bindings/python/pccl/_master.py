@@ -23,8 +23,8 @@ class MasterNode:
     a whole program. A process that is forked from this one cannot use the object.
 
     `listen_address` is "host:port" or "[IPv6]:port", or several of them; port 0 means any free port, which
-    `port` tells. With `state_dir` a small record of the run is kept there; in this version a restarted
-    coordinator begins a new run all the same.
+    `port` tells. With `state_dir` a small record of the run is kept there, and a coordinator that is started
+    again with it goes on with the run.
     """
 
     def __init__(
