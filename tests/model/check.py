@@ -25,7 +25,7 @@ import time
 
 MODEL = pathlib.Path(__file__).resolve().parent / "pccl.pml"
 DEPTH_MAX = 10000
-LIMIT_S = 240
+LIMIT_S = 500
 LIMIT_DEEP_S = 3600
 MEMORY_MAX_MB = 2000
 MEMORY_DEEP_MAX_MB = 8000
