@@ -82,6 +82,7 @@ class Run(unittest.TestCase):
             done = self.run_it("fuzz", *arguments)
             self.assertEqual(done.returncode, 1)
             self.assertIn("these packages are missing: clang-14 libclang-rt-14-dev\n", done.stderr)
+        shutil.rmtree(self.root / "tests")
         self.assert_nothing_was_tried()
 
     def test_the_model_and_the_tests_also_want_spin(self):
