@@ -169,8 +169,9 @@ bool CoordinatorState::possible_rounds(const wire::Register& message) const {
     // unknown.
     constexpr uint64_t kUnrecordedMax = uint64_t{1} << 32;
     const uint64_t ahead_max = recovering_ ? kUnrecordedMax : 1;
-    if (message.round_succeeded > message.round) return false;
-    return message.round <= rounds_ || message.round - rounds_ <= ahead_max;
+    // A member may hear of a success in which it had no vote of its own: the second may be above the first.
+    const uint64_t round = std::max(message.round, message.round_succeeded);
+    return round <= rounds_ || round - rounds_ <= ahead_max;
 }
 
 bool CoordinatorState::on_register(TimeUs now, uint64_t connection, const wire::Register& message) {
@@ -178,11 +179,6 @@ bool CoordinatorState::on_register(TimeUs now, uint64_t connection, const wire::
         message.id.is_zero()) {
         refuse(connection, Code::INVALID_ARGUMENT, "the registration has invalid settings");
         return true;
-    }
-    if (message.run == run_ && !possible_rounds(message)) {
-        log(LogLevel::kWarn,
-            "member " + message.id.brief() + " knows of votes that this run cannot have had");
-        return false;
     }
     if (!message.installed.is_none()) {
         register_again(now, connection, message);
@@ -229,6 +225,10 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
         evicted.reason = message.run == run_ ? "it was evicted earlier" : "its run is over";
         send_raw(connection, wire::Type::kEvicted, wire::encode(evicted));
         return close(connection, evicted.reason);
+    }
+    if (!possible_rounds(message)) {
+        log(LogLevel::kWarn, who(message.id) + " knows of votes that this run cannot have had");
+        return close(connection, "it knows of votes that cannot have been");
     }
     MemberInfo& member = at->second;
     if (member.connection != 0 && !config_.mutations.reuse_epoch_id)
