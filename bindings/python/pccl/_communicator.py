@@ -13,6 +13,7 @@ from ._address import split_address
 from ._descriptors import ReduceInfo, array_reduce_numbers, check_unsigned, descriptor_reduce_numbers
 from ._enums import OnFailure, SharedStateSyncStrategy, number_of
 from ._errors import PCCLArgumentError, PCCLError, PCCLTypeError, failure
+from ._failures import Failure
 from ._lifetime import add_communicator
 from ._options import native_options
 from ._result import Result
@@ -261,6 +262,24 @@ class Communicator:
         outcome = self._native.contributors(check_unsigned(tag, "tag"))
         self._check(outcome, "Communicator.contributors")
         return [uuid.UUID(bytes=data) for data in outcome[2]]
+
+    def failures(self, after: int = 0) -> list[Failure]:
+        """The members that were lost, oldest first, of those with a number above `after`: the latest 64, as
+        of the end of this communicator's last call. Also after it has left the run."""
+        outcome = self._native.failures(check_unsigned(after, "after"))
+        self._check(outcome, "Communicator.failures")
+        return [
+            Failure(
+                number,
+                uuid.UUID(bytes=member),
+                *numbers,
+                uuid.UUID(bytes=heard_by),
+                address,
+                cause,
+                operations,
+            )
+            for number, member, *numbers, heard_by, address, cause, operations in outcome[2]
+        ]
 
     def sync_shared_state(
         self, shared_state: Any, strategy: Any = SharedStateSyncStrategy.ENFORCE_POPULAR
