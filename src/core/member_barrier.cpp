@@ -155,19 +155,24 @@ void MemberState::end(TimeUs now, Op& op, const Status& status) {
             give_back(unused.rank, unused.charge, unused.bytes);
     }
     view_.next_revision = next_revision_;
-    TagState& tag = tags_[{op.key.kind, op.key.tag}];
-    // A later success tells that all earlier calls of the tag ended everywhere; a later error does not.
-    if (status.ok() || tag.last.size() >= kErrorsKeptMax || errors_kept_ >= wire::kOpsMax) tag.last.clear();
-    errors_kept_ += status.ok() ? 0 : 1;
-    wire::OpRecord& last = tag.last.emplace_back(record_of(op));
-    last.state = status.ok() ? wire::OpState::kSuccess : wire::OpState::kError;
-    last.error = static_cast<uint8_t>(status.code());
-    last.text = status.ok() ? std::string() : status.text();
-    last.finals.clear();
+    keep_end(record_of(op), status);
     const Ticket ticket = op.ticket;
     erase(op);
     complete(ticket, std::move(result));
     if (!queue_.empty() && ops_.empty() && !blocked() && fate_.ok()) run_queue(now);
+}
+
+/// Keeps the end of a call for the answers to proposals, until an Install covers it.
+void MemberState::keep_end(wire::OpRecord record, const Status& status) {
+    TagState& tag = tags_[{record.key.kind, record.key.tag}];
+    // A later success tells that all earlier calls of the tag ended everywhere; a later error does not.
+    if (status.ok() || tag.last.size() >= kErrorsKeptMax || errors_kept_ >= wire::kOpsMax) tag.last.clear();
+    errors_kept_ += status.ok() ? 0 : 1;
+    record.state = status.ok() ? wire::OpState::kSuccess : wire::OpState::kError;
+    record.error = static_cast<uint8_t>(status.code());
+    record.text = status.ok() ? std::string() : status.text();
+    record.finals.clear();
+    tag.last.push_back(std::move(record));
 }
 
 /// Lets go of everything that refers to an operation.

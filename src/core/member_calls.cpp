@@ -180,6 +180,13 @@ Op* MemberState::begin_op(TimeUs now, wire::OpKind kind, uint64_t tag, Ticket ti
         CallResult result;
         result.status = grave->second;
         tombstones_.erase(grave);
+        if (result.status.code() == Code::MISMATCH) {
+            // Others may not have heard of it, and no Install has told them: it stays in the answers.
+            wire::OpRecord record;
+            record.key = key;
+            record.descriptor = descriptor;
+            keep_end(std::move(record), result.status);
+        }
         complete(ticket, std::move(result));
         return nullptr;
     }

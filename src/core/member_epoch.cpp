@@ -56,11 +56,14 @@ bool MemberState::on_propose(TimeUs now, wire::Propose message) {
         return false;
     const bool stale = message.term < term_ || message.id < promised_ || message.id <= epoch_;
     if (stale || !fate_.ok() || leaving_) return true;
+    // It is said again to a member that has registered again. Others may have installed it already, on an
+    // earlier answer: what they have sent since then is kept.
+    const bool repeated = frozen_ && message.id == promised_;
     promised_ = message.id;
     run_ = message.run;
     proposal_ = std::move(message);
     if (!frozen_) frozen_since_ = now;
-    freeze();
+    if (!repeated) freeze();
     for (const wire::LostLink& lost : proposal_->lost_links) {
         if (lost.pair.a != config_.id && lost.pair.b != config_.id) continue;
         const MemberId& other = lost.pair.a == config_.id ? lost.pair.b : lost.pair.a;

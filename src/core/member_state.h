@@ -205,6 +205,7 @@ class MemberState {
     void send_done(Op& op);
     bool round_passed(const Op& op) const;
     void end(TimeUs now, Op& op, const Status& status);
+    void keep_end(wire::OpRecord record, const Status& status);
     void erase(Op& op);
     void elected(TimeUs now, Op& op);
     void serve_shared(Op& op);

@@ -235,6 +235,57 @@ TEST_CASE("a mismatch that was heard before the call is in the answer to a propo
     REQUIRE(rig.code(rig.reduce(6)) == Code::MISMATCH);
 }
 
+TEST_CASE("a mismatch that was heard before the call stays in the answers after the call has fetched it") {
+    Rig rig;
+    rig.enter();
+    REQUIRE(rig.hear(0, rig.mismatch(reduce_key(6, 1), 0, 1)));
+    REQUIRE(rig.code(rig.reduce(6)) == Code::MISMATCH);
+    const wire::Frozen answer = frozen(rig);
+    const wire::OpRecord* record = find(answer, reduce_key(6, 1));
+    REQUIRE(record != nullptr);
+    REQUIRE(record->state == wire::OpState::kError);
+    REQUIRE(record->error == static_cast<uint8_t>(Code::MISMATCH));
+    // One that was still in the operation when the member that saw the difference died fails as well, and
+    // does not wait for a result that nobody holds.
+    Rig late;
+    late.enter();
+    const core::Ticket waiting = late.reduce(6);
+    const wire::Frozen other = frozen(late);
+    core::DecideInput input;
+    input.survivors = {{member_id(1), &answer}, {late.id(), &other}};
+    input.participant_gone = true;
+    wire::Install message = late.install_message();
+    message.decisions = core::decide(input);
+    REQUIRE(message.decisions.size() == 1);
+    REQUIRE(message.decisions[0].verdict == wire::Verdict::kFail);
+    late.install(message);
+    REQUIRE(late.code(waiting) == Code::MISMATCH);
+    rig.install();
+    REQUIRE(frozen(rig).records.empty());
+}
+
+TEST_CASE("a proposal that is said again is answered again and costs nothing that came of its epoch") {
+    Rig rig;
+    rig.enter();
+    const wire::Propose message = rig.propose_message();
+    REQUIRE(rig.tell(message));
+    // The coordinator has had the answer, and another member its Install, when this one registers again.
+    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(6, 1), rig.descriptor()}));
+    REQUIRE(rig.member->holdings().future_frames == 1);
+    rig.take();
+    REQUIRE(rig.tell(message));
+    REQUIRE(rig.sent<wire::Frozen>().size() == 1);
+    REQUIRE(rig.member->holdings().future_frames == 1);
+    rig.install();
+    REQUIRE(rig.member->holdings().future_frames == 0);
+    REQUIRE(rig.member->holdings().operations == 1);
+
+    rig.propose();
+    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(7, 1), rig.descriptor()}));
+    rig.propose();  // Another one: nobody can have installed the first.
+    REQUIRE(rig.member->holdings().future_frames == 0);
+}
+
 TEST_CASE("errors of a tag are listed until an Install that covers them is applied, or a later success") {
     Rig rig;
     rig.enter();

@@ -74,6 +74,14 @@ class Run(unittest.TestCase):
             self.assertIn("these packages are missing: clang-format-14\n", done.stderr)
         self.assert_nothing_was_tried()
 
+    def test_the_model_and_the_tests_also_want_spin(self):
+        self.be_user_without("spin")
+        for command in (["model"], ["test"]):
+            done = self.run_it(*command)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("these packages are missing: spin\n", done.stderr)
+        self.assert_nothing_was_tried()
+
     def test_a_wrong_word_ends_with_what_would_be_right(self):
         self.be_user_without()
         no_preset = "no preset 'fastest': choose release, asan or tsan"

@@ -86,7 +86,7 @@ CODE_FOLDERS = ("src", "include", "tests", "bench", "examples", "bindings")
 SKIPPED_FOLDERS = {".git", ".venv", "build", "dist", "_skbuild", "demo-out", "bench-out", "__pycache__",
                    ".mypy_cache", ".pytest_cache", ".cache", "node_modules"}
 TEXT_SUFFIXES = {".h", ".c", ".cpp", ".py", ".pyi", ".txt", ".cmake", ".md", ".json", ".toml", ".in", ".sh",
-                 ".map", ".yml", ".yaml", ".cfg", ""}
+                 ".map", ".pml", ".yml", ".yaml", ".cfg", ""}
 
 
 RULES = {"arrow", "room", "include-path", "library", "pure", "file-length", "function-length", "line-length",
