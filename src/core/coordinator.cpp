@@ -239,6 +239,7 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
     push_expected(member.group);
     // A vote that the member has given up meanwhile does not stand any more.
     if (!boundary_ && member.vote && member.vote->number != message.vote_number) member.vote.reset();
+    push_pending();
     if (message.vote_number != 0 && member.stage == Stage::kAdmitted) {
         wire::Vote vote;
         vote.kind = message.vote;

@@ -136,6 +136,7 @@ class CoordinatorState {
     void end_round(uint64_t round, Code code, const std::string& text);
     void settle_votes();
     void answer_vote(const MemberId& id, Code code, const std::string& text, bool counts);
+    bool group_waits_for_others() const;
     void push_pending();
     void push_expected(uint32_t group);
     void found_run(TimeUs now);
