@@ -47,6 +47,18 @@ if(PCCL_SANITIZE)
     # Global, so that the tests, the examples and the precompiled test runner agree with the library.
     add_compile_options(-fsanitize=${PCCL_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
     add_link_options(-fsanitize=${PCCL_SANITIZE})
-    # Instrumentation hides initialisations from this warning's analysis; the release build still has it.
-    target_compile_options(pccl_flags INTERFACE -Wno-maybe-uninitialized)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+        # Instrumentation hides initialisations from this warning's analysis; the release build still has it.
+        target_compile_options(pccl_flags INTERFACE -Wno-maybe-uninitialized)
+    endif()
+endif()
+
+if(PCCL_BUILD_FUZZERS)
+    if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+        message(FATAL_ERROR "pccl: the fuzzers need clang, whose libFuzzer drives them, and the compiler is "
+                            "${CMAKE_CXX_COMPILER_ID}: use the preset `fuzz`, or set PCCL_BUILD_FUZZERS=OFF")
+    endif()
+    # Every room reports which of its branches an input took; the programs themselves link the engine.
+    add_compile_options(-fsanitize=fuzzer-no-link)
+    add_link_options(-fsanitize=fuzzer-no-link)
 endif()

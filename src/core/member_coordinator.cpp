@@ -49,20 +49,20 @@ void MemberState::coordinator_down(TimeUs now, const std::string& why) {
     coordinator_up_ = false;
     if (join_ticket_ != 0) {
         // One that was never answered may be no coordinator at all; one that was comes back.
-        if (run_.is_zero()) give_up_joining(why);
+        if (run_.is_zero()) give_up_joining(now, why);
         return;
     }
     if (leaving_) leave_deadline_ = std::min(leave_deadline_, now + kSecond);
     if (admitted_ && fate_.ok()) log(LogLevel::kWarn, "lost the coordinator: " + why);
 }
 
-void MemberState::give_up_joining(const std::string& why) {
+void MemberState::give_up_joining(TimeUs now, const std::string& why) {
     CallResult result;
     result.status = {Code::MASTER_CONNECTION_FAILED,
                      "the connection was lost before this peer was admitted: " + why};
     complete(join_ticket_, std::move(result));
     join_ticket_ = 0;
-    depart();
+    depart(now);
 }
 
 template <class Message, class Handler>
@@ -105,7 +105,7 @@ bool MemberState::coordinator_frame(TimeUs now, wire::Type type, std::span<const
                 return true;
             });
         case wire::Type::kLeft:
-            if (leaving_) depart();
+            if (leaving_) depart(now);
             return true;
         default: return false;
     }
@@ -136,7 +136,7 @@ bool MemberState::on_refused(TimeUs now, const wire::Refused& message) {
         result.status = status;
         complete(join_ticket_, std::move(result));
         join_ticket_ = 0;
-        depart();
+        depart(now);
         return true;
     }
     set_fate(now, {Code::EVICTED, status.text()});
@@ -213,15 +213,15 @@ Status MemberState::leave(TimeUs now, Ticket* ticket) {
         const Status status =
             fate_.ok() ? Status(Code::INVALID_USAGE, "the communicator has left the run") : fate_;
         if (leaving_) {
-            // An evicted member is on its way out already; this call ends with it.
-            leave_ticket_ = *ticket;
+            // It is on its way out already, evicted or by an earlier call; this one ends with it.
+            leave_tickets_.push_back(*ticket);
             return {};
         }
         set_fate(now, status);
         complete(*ticket, {});
         return {};
     }
-    leave_ticket_ = *ticket;
+    leave_tickets_.push_back(*ticket);
     evict_self(now, {Code::INVALID_USAGE, "the communicator has left the run"});
     return {};
 }
@@ -265,12 +265,14 @@ void MemberState::set_fate(TimeUs now, const Status& status) {
     if (fate_.ok()) {
         if (status.code() == Code::EVICTED) log(LogLevel::kError, status.text());
         fate_ = status;
-        fail_calls(now, status);
     }
-    depart();
+    depart(now);
 }
 
-void MemberState::depart() {
+void MemberState::depart(TimeUs now) {
+    // While it was leaving, it still heard of operations of the others; nothing will end those here.
+    if (!fate_.ok()) fail_calls(now, fate_);
+    drop_future();
     admitted_ = false;
     leaving_ = false;
     frozen_ = false;
@@ -290,8 +292,8 @@ void MemberState::depart() {
     close.text = "left the run";
     outbox_.push_back(std::move(close));
     coordinator_up_ = false;
-    if (leave_ticket_ != 0) complete(leave_ticket_, {});
-    leave_ticket_ = 0;
+    for (const Ticket ticket : leave_tickets_) complete(ticket, {});
+    leave_tickets_.clear();
 }
 
 }  // namespace pccl::core

@@ -15,9 +15,7 @@ constexpr size_t kShortTextBytes = 64;
 
 }  // namespace
 
-/// From here on no operation makes a transition, and nothing of the old epoch is received or sent.
-void MemberState::freeze() {
-    frozen_ = true;
+void MemberState::drop_future() {
     for (FutureFrame& frame : future_) {
         if (frame.slot != nullptr) slots_.give(frame.slot);
     }
@@ -28,6 +26,12 @@ void MemberState::freeze() {
         link.flow.future_frames = 0;
         link.flow.future_bytes = 0;
     }
+}
+
+/// From here on no operation makes a transition, and nothing of the old epoch is received or sent.
+void MemberState::freeze() {
+    frozen_ = true;
+    drop_future();
     if (config_.mutations.no_freeze) return;
     outbox_.push_back(Action{Action::Kind::kCutAll});
     for (auto& [id, link] : links_) release_in_flight(link, nullptr);

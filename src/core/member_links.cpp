@@ -212,7 +212,8 @@ void MemberState::tick_links(TimeUs now) {
         const bool silent = now - link.heard > config_.timeouts.liveness;
         if (!silent && !coordinator_up_ && !suspicions_.empty()) {
             // It was only slow, and nobody has acted on the suspicion: it is taken back.
-            std::erase_if(suspicions_, [&](const wire::Suspect& s) { return s.peer == id && !s.closed; });
+            std::erase_if(suspicions_,
+                          [&peer = id](const wire::Suspect& s) { return s.peer == peer && !s.closed; });
         }
         if (silent && rank_of(id) && !proposal_ && !leaving_) {
             suspect(now, id, false,
@@ -237,11 +238,11 @@ void MemberState::tick_coordinator(TimeUs now) {
         }
     }
     if (leaving_ && now >= leave_deadline_) {
-        depart();
+        depart(now);
         return;
     }
     if (join_ticket_ != 0 && !coordinator_up_ && now - coordinator_lost_ > config_.timeouts.recovery)
-        return give_up_joining("the coordinator cannot be reached");
+        return give_up_joining(now, "the coordinator cannot be reached");
     if (!admitted_ || !fate_.ok()) return;
     const bool cancels =
         std::any_of(ops_.begin(), ops_.end(), [](const auto& entry) { return entry.second->cancel; });

@@ -256,7 +256,7 @@ class MemberState {
     // member_coordinator.cpp
     void coordinator_up(TimeUs now);
     void coordinator_down(TimeUs now, const std::string& why);
-    void give_up_joining(const std::string& why);
+    void give_up_joining(TimeUs now, const std::string& why);
     bool wants_coordinator() const { return admitted_ || join_ticket_ != 0; }
     bool coordinator_frame(TimeUs now, wire::Type type, std::span<const uint8_t> body);
     bool on_welcome(TimeUs now, const wire::Welcome& message);
@@ -268,7 +268,7 @@ class MemberState {
     void fail_calls(TimeUs now, const Status& status);
     void set_fate(TimeUs now, const Status& status);
     void evict_self(TimeUs now, const Status& status);
-    void depart();
+    void depart(TimeUs now);
     Status join(TimeUs now, Ticket* ticket);
     Status leave(TimeUs now, Ticket* ticket);
     template <class Message>
@@ -277,6 +277,8 @@ class MemberState {
 
     // member_freeze.cpp
     void freeze();
+    /// What was kept of an epoch that is promised.
+    void drop_future();
     wire::Frozen frozen_answer(TimeUs now);
     void list_reports(wire::Frozen& answer) const;
     void list_open(wire::Frozen& answer);
@@ -338,7 +340,7 @@ class MemberState {
     // joining and leaving
     std::optional<wire::Prepare> prepare_;
     Ticket join_ticket_ = 0;
-    Ticket leave_ticket_ = 0;
+    std::vector<Ticket> leave_tickets_;
     bool leaving_ = false;
     TimeUs leave_deadline_ = kNever;
 

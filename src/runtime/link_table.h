@@ -55,7 +55,7 @@ class LinkTable {
     /// Nothing is in the middle of a callback now.
     void clear_graveyard() { graveyard_.clear(); }
 
-    // ---- for links, dialers and handshakes
+    // ---- for the listener, links, dialers and handshakes
     transport::Poller& poller() { return poller_; }
     LinkEvents& events() { return events_; }
     const LinkOptions& options() const { return options_; }
@@ -70,10 +70,11 @@ class LinkTable {
     void bury(std::unique_ptr<T> object) {
         if (object != nullptr) graveyard_.push_back(std::shared_ptr<void>(std::move(object)));
     }
+    /// A connection that a stranger opened: the listening socket's, or any other connected stream.
+    void accepted(int fd, const transport::SocketAddress& remote);
 
    private:
     std::unique_ptr<Link> take(std::unordered_map<MemberId, std::unique_ptr<Link>>::iterator at);
-    void accepted(int fd, const transport::SocketAddress& remote);
     void refuse(Handshake& handshake, const wire::HelloAck& ack);
     void forget_handshake(Handshake& handshake);
     void drop_other_incarnations(const wire::Hello& hello);

@@ -33,6 +33,8 @@ std::vector<uint8_t> address_bytes(const SocketAddress& a) {
 bool inside(const SocketAddress& address, const SocketAddress& subnet, int prefix_bits) {
     const auto a = address_bytes(address), s = address_bytes(subnet);
     if (a.size() != s.size()) return false;
+    // A v4-mapped subnet counts the 96 bits before the v4 address, which are gone here.
+    if (subnet.family() == AF_INET6 && s.size() == 4) prefix_bits = std::max(0, prefix_bits - 96);
     for (int bit = 0; bit < prefix_bits; ++bit) {
         const auto at = static_cast<size_t>(bit / 8);
         const int mask = 0x80 >> (bit % 8);
@@ -96,6 +98,8 @@ std::string SocketAddress::text() const {
 
 bool parse_numeric(const std::string& host, uint16_t port, SocketAddress* out) {
     *out = SocketAddress{};
+    // The functions below would end at it, and take what follows for agreed to.
+    if (host.find('\0') != std::string::npos) return false;
     auto* v4 = reinterpret_cast<sockaddr_in*>(&out->storage);
     if (inet_pton(AF_INET, host.c_str(), &v4->sin_addr) == 1) {
         v4->sin_family = AF_INET;
@@ -112,7 +116,8 @@ bool parse_numeric(const std::string& host, uint16_t port, SocketAddress* out) {
     if (percent != std::string::npos) {
         const std::string scope = host.substr(percent + 1);
         uint32_t index = if_nametoindex(scope.c_str());
-        if (index == 0) std::from_chars(scope.data(), scope.data() + scope.size(), index);
+        const char* const end = scope.data() + scope.size();
+        if (index == 0 && std::from_chars(scope.data(), end, index).ptr != end) return false;
         if (index == 0) return false;
         v6->sin6_scope_id = index;
     }

@@ -68,7 +68,8 @@ class InterfaceFilter {
 
 /// Hosts to tell peers about, best first: `first` (the local end of a connection that works) unless it is
 /// empty or the filter rejects it, then the chosen interfaces' addresses. Link-local addresses mean nothing
-/// elsewhere and are left out; loopback is only in it as `first`.
+/// elsewhere and are left out; loopback is only in it as `first`. Where nothing is left,
+/// `first` is better than no host at all.
 std::vector<std::string> advertised_hosts(const std::vector<InterfaceAddress>& interfaces,
                                           const InterfaceFilter& filter, const std::string& first,
                                           size_t count_max);

@@ -23,10 +23,11 @@ struct Pool {
     std::vector<wire::Constants> constants;
 };
 
-/// A visitor like wire::Encoder that fills a message at random.
-class Noise {
+/// A visitor like wire::Encoder that fills a message at random; each choice is a call of `Random`.
+template <class Random>
+class NoiseOf {
    public:
-    Noise(std::mt19937_64& random, const Pool& pool) : random_(random), pool_(pool) {}
+    NoiseOf(Random& random, const Pool& pool) : random_(random), pool_(pool) {}
 
     template <class Message>
     Message make() {
@@ -100,8 +101,10 @@ class Noise {
         for (uint8_t& byte : id.data) byte = static_cast<uint8_t>(random_());
     }
 
-    std::mt19937_64& random_;
+    Random& random_;
     const Pool& pool_;
 };
+
+using Noise = NoiseOf<std::mt19937_64>;
 
 }  // namespace pccl::test

@@ -32,12 +32,13 @@ class Office {
         bool evicted = false;
     };
 
-    explicit Office(uint8_t retry_policy = 0) : random_(11) {
+    /// `previous` is what an earlier coordinator left behind, if any.
+    explicit Office(uint8_t retry_policy = 0, const core::Record* previous = nullptr) : random_(11) {
         constants.retry_policy = retry_policy;
         constants.segment_bytes = 64;
         core::CoordinatorConfig config;
         config.timeouts = core::Timeouts::derive({});
-        coordinator = std::make_unique<core::Coordinator>(config, random_, nullptr, now);
+        coordinator = std::make_unique<core::Coordinator>(config, random_, previous, now);
         settle();
     }
 
@@ -167,6 +168,7 @@ class Office {
     wire::Constants constants;
     std::unique_ptr<core::Coordinator> coordinator;
     std::vector<Clerk> clerks;
+    core::Record record;  ///< the last one that was made durable
 
    private:
     template <class Message>
@@ -203,8 +205,11 @@ class Office {
             std::vector<core::CoordinatorAction> actions;
             actions.swap(coordinator->outbox());
             for (const core::CoordinatorAction& action : actions) {
-                if (action.kind == core::CoordinatorAction::Kind::kPersist)
+                if (action.kind == core::CoordinatorAction::Kind::kPersist) {
+                    record = {};
+                    REQUIRE(wire::decode(action.body, record));
                     coordinator->persisted(now, action.number);
+                }
                 for (Clerk& clerk : clerks) {
                     if (clerk.connection == 0 || clerk.connection != action.connection) continue;
                     if (action.kind == core::CoordinatorAction::Kind::kSend) receive(clerk, action);

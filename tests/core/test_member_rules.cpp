@@ -403,3 +403,34 @@ TEST_CASE("the highest revision is adopted only if every member would, and each 
         REQUIRE(state.election().failure.empty() == adopts);
     }
 }
+
+TEST_CASE("every call to leave ends, also one that comes while another is under way") {
+    for (const bool acknowledged : {false, true}) {
+        Rig rig;
+        rig.enter();
+        core::Ticket first = 0, second = 0;
+        REQUIRE(rig.member->leave(rig.now, &first).ok());
+        REQUIRE(rig.member->leave(rig.now, &second).ok());
+        REQUIRE(rig.member->result(first) == nullptr);
+        REQUIRE(rig.member->result(second) == nullptr);
+        if (acknowledged) {
+            REQUIRE(rig.tell(wire::Left{}));
+        } else {
+            rig.member->abandon(rig.now, {Code::INVALID_USAGE, "gone"});
+        }
+        REQUIRE(rig.code(first) == Code::SUCCESS);
+        REQUIRE(rig.code(second) == Code::SUCCESS);
+    }
+}
+
+TEST_CASE("a member that has left keeps nothing of what it heard meanwhile") {
+    Rig rig;
+    rig.enter();
+    core::Ticket ticket = 0;
+    REQUIRE(rig.member->leave(rig.now, &ticket).ok());
+    REQUIRE(rig.hear(0, rig.called(reduce_key(0, 1))));
+    REQUIRE(rig.tell(wire::Left{}));
+    REQUIRE(rig.code(ticket) == Code::SUCCESS);
+    const core::Holdings left = rig.member->holdings();
+    REQUIRE(left.operations + left.links + left.future_frames + left.slot_bytes == 0);
+}

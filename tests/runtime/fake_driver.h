@@ -39,7 +39,7 @@ inline MemberId member_id(uint8_t n) {
     return id;
 }
 
-class FakeDriver final : public LinkEvents {
+class FakeDriver : public LinkEvents {
    public:
     FakeDriver(World& world, uint8_t n, LinkOptions options = {}) : id(member_id(n)), world_(world) {
         run.data.fill(0x77);

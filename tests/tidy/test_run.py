@@ -82,6 +82,16 @@ class Run(unittest.TestCase):
             self.assertIn("these packages are missing: spin\n", done.stderr)
         self.assert_nothing_was_tried()
 
+    def test_fuzz_also_wants_its_compiler(self):
+        (self.root / "tests" / "fuzz").mkdir(parents=True)
+        (self.root / "tests" / "fuzz" / "fuzz_frame.cpp").touch()
+        self.be_user_without("clang-14", "libclang-rt-14-dev")
+        for arguments in ([], ["frame"], ["fuzz_frame", "--seconds", "5"]):
+            done = self.run_it("fuzz", *arguments)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("these packages are missing: clang-14 libclang-rt-14-dev\n", done.stderr)
+        self.assert_nothing_was_tried()
+
     def test_a_wrong_word_ends_with_what_would_be_right(self):
         self.be_user_without()
         no_preset = "no preset 'fastest': choose release, asan or tsan"
@@ -90,6 +100,9 @@ class Run(unittest.TestCase):
                               (["build", "release"], "build: unknown argument 'release'"),
                               (["test", "core"], "unknown argument 'core' (arguments for ctest follow --)"),
                               (["build", "--preset"], "--preset needs a name"),
+                              (["fuzz", "--seconds", "soon"], "takes a number of seconds, not 'soon'"),
+                              (["fuzz", "nothing"], "no fuzzer 'nothing' in tests/fuzz"),
+                              (["fuzz", "--label"], "fuzz: unknown argument '--label'"),
                               (["install"], "no command 'install'")):
             with self.subTest(command=command):
                 done = self.run_it(*command)
@@ -114,9 +127,10 @@ class Run(unittest.TestCase):
 class ContinuousIntegration(unittest.TestCase):
     def test_its_limits_fit_into_an_hour(self):
         text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-        limits = [int(limit) for limit in re.findall(r"^suite \w+ (\d+)", text, flags=re.MULTILINE)]
-        grace = int(re.search(r"--kill-after=(\d+)", text).group(1))
-        self.assertEqual(len(limits), 3)
+        found = re.findall(r"^(?:suite \w+|fuzzers) (\d+)", text, flags=re.MULTILINE)
+        limits = [int(limit) for limit in found]
+        grace = max(int(grace) for grace in re.findall(r"--kill-after=(\d+)", text))
+        self.assertEqual(len(limits), 4)
         self.assertLess(sum(limits) + grace * len(limits), 3600)
 
 

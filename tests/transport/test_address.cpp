@@ -41,11 +41,13 @@ TEST_CASE("numeric addresses go to text and back", "[transport]") {
     CHECK(numeric("::ffff:10.0.0.1", 80).text() == "10.0.0.1:80");
     CHECK(numeric("10.0.0.1").same_host(numeric("::ffff:10.0.0.1", 9)));
     SocketAddress out;
-    for (const char* text :
-         {"", "localhost", "1.2.3", "1.2.3.4.5", "[::1]", "fe80::1%no-such-interface", "1.2.3.4:5", "::1%"}) {
+    for (const char* text : {"", "localhost", "1.2.3", "1.2.3.4.5", "[::1]", "fe80::1%no-such-interface",
+                             "1.2.3.4:5", "::1%", "fe80::1%1junk", "fe80::1%99999999999"}) {
         INFO(text);
         CHECK_FALSE(parse_numeric(text, 1, &out));
     }
+    CHECK_FALSE(parse_numeric(std::string("1.2.3.4\0junk", 12), 1, &out));
+    CHECK_FALSE(parse_numeric(std::string("::1\0%lo", 7), 1, &out));
 }
 
 TEST_CASE("kinds of addresses are told apart", "[transport]") {
@@ -88,6 +90,14 @@ TEST_CASE("filters choose by prefix, name, subnet, and exclude", "[transport]") 
     CHECK(advertised_hosts(host(), filter("0.0.0.0/0"), "", 8) == Hosts{"10.1.2.3", "192.168.7.9"});
     CHECK(filter("eth0").allows("eth00", numeric("10.0.0.1")));
     CHECK_FALSE(filter("=eth0").allows("eth00", numeric("10.0.0.1")));
+}
+
+TEST_CASE("a v4-mapped subnet is the v4 subnet that it stands for", "[transport]") {
+    CHECK(advertised_hosts(host(), filter("::ffff:10.1.2.3/128"), "", 8) == Hosts{"10.1.2.3"});
+    CHECK(advertised_hosts(host(), filter("::ffff:192.168.0.0/112"), "", 8) == Hosts{"192.168.7.9"});
+    CHECK(advertised_hosts(host(), filter("::ffff:10.1.2.4/128"), "", 8).empty());
+    CHECK(advertised_hosts(host(), filter("::ffff:0.0.0.0/64,^=ib0"), "", 8) ==
+          Hosts{"10.1.2.3", "192.168.7.9"});
 }
 
 TEST_CASE("filters that mean nothing are refused with the reason", "[transport]") {
