@@ -50,7 +50,7 @@ class Run(unittest.TestCase):
         lines = called.read_text(encoding="utf-8").splitlines() if called.exists() else []
         asked_for_version = {f"{name} --version" for name in ("cmake", "ninja")}
         self.assertEqual([line for line in lines if line not in asked_for_version], [])
-        self.assertEqual({path.name for path in self.root.iterdir()} - {"called"}, {"run", "bin"})
+        self.assertEqual({path.name for path in self.root.iterdir()} - {"called", "tests"}, {"run", "bin"})
 
     def test_without_root_it_names_what_is_missing_and_the_one_command(self):
         self.be_user_without("libuv1-dev", "libhwy-dev")
