@@ -270,15 +270,22 @@ class Communicator:
         self._check(outcome, "Communicator.failures")
         return [
             Failure(
-                number,
-                uuid.UUID(bytes=member),
-                *numbers,
-                uuid.UUID(bytes=heard_by),
-                address,
-                cause,
-                operations,
+                number=one[0],
+                member=uuid.UUID(bytes=one[1]),
+                rank=one[2],
+                peer_group=one[3],
+                epoch_term=one[4],
+                epoch=one[5],
+                unix_time_us=one[6],
+                heard=one[7],
+                silent_us=one[8],
+                received_bytes=one[9],
+                heard_by=uuid.UUID(bytes=one[10]),
+                address=one[11],
+                cause=one[12],
+                operations=one[13],
             )
-            for number, member, *numbers, heard_by, address, cause, operations in outcome[2]
+            for one in outcome[2]
         ]
 
     def sync_shared_state(
