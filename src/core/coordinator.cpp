@@ -162,11 +162,27 @@ void CoordinatorState::refuse(uint64_t connection, Code code, const std::string&
     close(connection, reason);
 }
 
+/// What one member claims is counted on for all: nothing that it says may take the counts of votes out of
+/// reach.
+bool CoordinatorState::possible_rounds(const wire::Register& message) const {
+    // Votes that fail leave no trace in the record. Otherwise only the one that is about to end can be
+    // unknown.
+    constexpr uint64_t kUnrecordedMax = uint64_t{1} << 32;
+    const uint64_t ahead_max = recovering_ ? kUnrecordedMax : 1;
+    if (message.round_succeeded > message.round) return false;
+    return message.round <= rounds_ || message.round - rounds_ <= ahead_max;
+}
+
 bool CoordinatorState::on_register(TimeUs now, uint64_t connection, const wire::Register& message) {
     if (!valid(message.constants) || message.endpoints.empty() || !all_valid(message.endpoints) ||
         message.id.is_zero()) {
         refuse(connection, Code::INVALID_ARGUMENT, "the registration has invalid settings");
         return true;
+    }
+    if (message.run == run_ && !possible_rounds(message)) {
+        log(LogLevel::kWarn,
+            "member " + message.id.brief() + " knows of votes that this run cannot have had");
+        return false;
     }
     if (!message.installed.is_none()) {
         register_again(now, connection, message);

@@ -110,6 +110,7 @@ class CoordinatorState {
     void closed(TimeUs now, uint64_t connection, const std::string& why);
     bool frame(TimeUs now, uint64_t connection, wire::Type type, std::span<const uint8_t> body);
     bool dispatch(TimeUs now, const MemberId& from, wire::Type type, std::span<const uint8_t> body);
+    bool possible_rounds(const wire::Register& message) const;
     bool on_register(TimeUs now, uint64_t connection, const wire::Register& message);
     void register_newcomer(TimeUs now, uint64_t connection, const wire::Register& message);
     void register_again(TimeUs now, uint64_t connection, const wire::Register& message);

@@ -36,10 +36,13 @@ class Office {
     explicit Office(uint8_t retry_policy = 0, const core::Record* previous = nullptr) : random_(11) {
         constants.retry_policy = retry_policy;
         constants.segment_bytes = 64;
-        core::CoordinatorConfig config;
-        config.timeouts = core::Timeouts::derive({});
-        coordinator = std::make_unique<core::Coordinator>(config, random_, previous, now);
-        settle();
+        start(previous);
+    }
+    /// Another coordinator goes on from the record; all connections are gone.
+    void restart() {
+        for (Clerk& clerk : clerks) clerk.connection = 0;
+        const core::Record previous = record;
+        start(&previous);
     }
 
     wire::Register registration(const MemberId& id, uint32_t group = 0) const {
@@ -171,6 +174,12 @@ class Office {
     core::Record record;  ///< the last one that was made durable
 
    private:
+    void start(const core::Record* previous) {
+        core::CoordinatorConfig config;
+        config.timeouts = core::Timeouts::derive({});
+        coordinator = std::make_unique<core::Coordinator>(config, random_, previous, now);
+        settle();
+    }
     template <class Message>
     static Message decoded(const core::CoordinatorAction& action) {
         Message message;

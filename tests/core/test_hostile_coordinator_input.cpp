@@ -269,3 +269,37 @@ TEST_CASE("a member that names more operations than an Install can list goes, an
         check_working(office, 0, 2);
     }
 }
+
+TEST_CASE("a member that claims votes which cannot have been takes the votes of the others from nobody") {
+    const std::pair<uint64_t, uint64_t> claims[] = {
+        {UINT64_MAX, 0}, {UINT64_MAX, UINT64_MAX}, {1, 2}, {100, 0}};
+    for (const bool restarted : {false, true}) {
+        for (const auto& [round, succeeded] : claims) {
+            if (restarted && round == 100) continue;  // That many may have failed since the record.
+            Office office;
+            office.admit(2);
+            if (restarted) office.restart();
+            wire::Register message = office.registration(office.clerks[1].id);
+            message.run = office.clerks[1].install->run;
+            message.installed = message.promised = office.clerks[1].installed;
+            message.round = round;
+            message.round_succeeded = succeeded;
+            const size_t liar = office.open();
+            REQUIRE_FALSE(office.say(liar, message));
+            office.hang_up(liar);
+            // The honest ones come back, on new connections.
+            message.round = message.round_succeeded = office.clerks[1].install->round;
+            for (size_t i = 0; i < 2; ++i) {
+                message.id = office.clerks[i].id;
+                const size_t index = knock(office, message);
+                office.clerks[index].installed = message.installed;
+            }
+            const size_t newcomer = office.add();
+            for (size_t i = newcomer - 2; i < newcomer; ++i)
+                REQUIRE(office.say(i, wire::Vote{wire::VoteKind::kUpdate, 9, message.round + 1}));
+            office.answer_all();
+            REQUIRE_FALSE(office.clerks[newcomer].installed.is_none());
+            REQUIRE(office.clerks[newcomer].install->members.size() == 3);
+        }
+    }
+}

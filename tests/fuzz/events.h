@@ -75,7 +75,8 @@ enum class CoordinatorEvent : uint8_t {
     kHangUp,
     kReturn,
     kTime,
+    kRestart,
 };
-inline constexpr size_t kCoordinatorEvents = 16;
+inline constexpr size_t kCoordinatorEvents = 17;
 
 }  // namespace pccl::fuzz

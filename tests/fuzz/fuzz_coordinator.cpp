@@ -1,7 +1,7 @@
 // Events of every kind into a coordinator: members and strangers that register, vote, answer proposals
-// rightly, nearly rightly or with nonsense, that vanish and come back, and time. No invariant breaks, all
-// that is sent decodes and fits into a frame, the durable record can be read back, and once they are all gone
-// two honest newcomers share an epoch.
+// rightly, nearly rightly or with nonsense, that vanish and come back, a coordinator that is restarted, and
+// time. No invariant breaks, all that is sent decodes and fits into a frame, the durable record can be read
+// back, and once they are all gone two honest newcomers share an epoch.
 //
 // Input: a sequence of events, see handle().
 #include "core/noise.h"
@@ -105,6 +105,11 @@ class Script {
                 if (office_.clerks.size() < kClerksMax) open(any(pool_.ids));
                 return;
             case CoordinatorEvent::kTime: return office_.advance(TimeUs{1} << input_.below(25));
+            case CoordinatorEvent::kReturn: return come_back();
+            case CoordinatorEvent::kRestart:
+                office_.restart();
+                std::fill(known_.begin(), known_.end(), 0);
+                return;
             default: break;
         }
         if (!choose(&at)) return;
@@ -123,8 +128,8 @@ class Script {
                 if (office_.clerks[at].proposal) say(at, linked(at));
                 return;
             case CoordinatorEvent::kVote:
-                return say(at,
-                           wire::Vote{static_cast<wire::VoteKind>(1 + input_.below(2)), 1 + input_.below(4)});
+                return say(at, wire::Vote{static_cast<wire::VoteKind>(1 + input_.below(2)),
+                                          1 + input_.below(4), office_.clerks[at].round + input_.below(3)});
             case CoordinatorEvent::kWithdraw: return say(at, wire::Withdraw{1 + input_.below(4)});
             default: return others(event, at);
         }
@@ -149,7 +154,6 @@ class Script {
                 return say_raw(at, type, {body.begin(), body.end()});
             }
             case CoordinatorEvent::kHangUp: return office_.hang_up(at);
-            case CoordinatorEvent::kReturn: return come_back(at);
             default: return;
         }
     }
@@ -167,10 +171,11 @@ class Script {
         say(at, message);
     }
     /// The same member on a new connection, with what it has installed and promised.
-    void come_back(size_t at) {
-        if (office_.clerks.size() >= kClerksMax) return;
+    void come_back() {
+        if (office_.clerks.empty() || office_.clerks.size() >= kClerksMax) return;
+        const size_t at = input_.below(office_.clerks.size());
         const Clerk before = office_.clerks[at];
-        if (input_.flag()) office_.hang_up(at);
+        if (input_.flag() && before.connection != 0) office_.hang_up(at);
         const size_t index = open(before.id);
         wire::Register message = office_.registration(before.id, 0);
         if (before.install) {
@@ -184,7 +189,8 @@ class Script {
             for (const wire::Peer& peer : before.proposal->members)
                 message.promised_members.push_back(peer.id);
         }
-        message.last_answer = input_.below(3);
+        message.round = input_.below(3);
+        message.round_succeeded = input_.below(3);
         message.vote_number = input_.below(3);
         office_.clerks[index].install = before.install;
         office_.clerks[index].installed = before.installed;
@@ -268,8 +274,8 @@ class Script {
                 }
                 if (clerk.proposal) office_.answer(i);
                 if (!clerk.installed.is_none())
-                    REQUIRE(office_.say(
-                        i, wire::Vote{wire::VoteKind::kUpdate, static_cast<uint64_t>(round) + 1}));
+                    REQUIRE(office_.say(i, wire::Vote{wire::VoteKind::kUpdate,
+                                                      static_cast<uint64_t>(round) + 1, clerk.round + 1}));
                 REQUIRE(office_.say(i, wire::Heartbeat{}));
             }
             office_.advance(kSecond);

@@ -234,6 +234,13 @@ void write_coordinators() {
     append(lost,
            Bytes{answer, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, event(CoordinatorEvent::kHangUp), 1});
     write("coordinator", "suspect", lost);
+    // Both come back to a coordinator that was restarted.
+    Bytes restarted = two;
+    append(restarted, Bytes{event(CoordinatorEvent::kRestart)});
+    for (uint8_t i = 0; i < 2; ++i)
+        append(restarted, Bytes{event(CoordinatorEvent::kReturn), i, 0, 0, 0, 0, 0});
+    append(restarted, Bytes{vote, 0, 0, 0, 0, 0, vote, 1, 0, 0, 0, 0, event(CoordinatorEvent::kTime), 24});
+    write("coordinator", "restart", restarted);
     Bytes back = two;
     append(back, Bytes{event(CoordinatorEvent::kReturn), 1, 1, 0, 0, 0,
                        event(CoordinatorEvent::kRequestChange), 0, 0, 0});
