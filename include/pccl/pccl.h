@@ -294,8 +294,9 @@ PCCL_EXPORT pcclResult_t pcclGetAttribute(const pcclComm_t* communicator, pcclAt
 PCCL_EXPORT pcclResult_t pcclUpdateTopology(pcclComm_t* communicator);
 
 /*
- * Collective over the caller's group: whether peers wait to join, the same answer at all its members. Legal
- * while other threads run asynchronous reduces, and while the coordinator is away. Evicted:
+ * Collective over the caller's group: whether pcclUpdateTopology is to be called, because peers wait to join
+ * or another group waits in it; the same answer at all its members. Legal while other threads run
+ * asynchronous reduces, and while the coordinator is away. Evicted:
  * pcclRankConnectionLost. Ended by operation_timeout_ms: pcclCancelled.
  */
 PCCL_EXPORT pcclResult_t pcclArePeersPending(const pcclComm_t* communicator, bool* pending_out);
@@ -578,5 +579,7 @@ PCCL_EXPORT pcclResult_t pcclGetMasterPort(const pcclMasterInstance_t* master_in
 #ifdef __cplusplus
 }
 #endif
+
+#include "pccl/failures.h"
 
 #endif

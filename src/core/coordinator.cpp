@@ -165,10 +165,11 @@ void CoordinatorState::refuse(uint64_t connection, Code code, const std::string&
 /// What one member claims is counted on for all: nothing that it says may take the counts of votes out of
 /// reach.
 bool CoordinatorState::possible_rounds(const wire::Register& message) const {
-    // Votes that fail leave no trace in the record. Otherwise only the one that is about to end can be
-    // unknown.
+    // The record knows of the votes that changed an epoch only, and a running coordinator not of those that a
+    // member has given up, one after the other, while it could not be reached.
     constexpr uint64_t kUnrecordedMax = uint64_t{1} << 32;
-    const uint64_t ahead_max = recovering_ ? kUnrecordedMax : 1;
+    constexpr uint64_t kGivenUpMax = uint64_t{1} << 20;
+    const uint64_t ahead_max = recovering_ ? kUnrecordedMax : kGivenUpMax;
     // A member may hear of a success in which it had no vote of its own: the second may be above the first.
     const uint64_t round = std::max(message.round, message.round_succeeded);
     return round <= rounds_ || round - rounds_ <= ahead_max;
@@ -255,6 +256,7 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
     push_expected(member.group);
     // A vote that the member has given up meanwhile does not stand any more.
     if (!boundary_ && member.vote && member.vote->number != message.vote_number) member.vote.reset();
+    push_pending();
     if (message.vote_number != 0 && member.stage == Stage::kAdmitted) {
         wire::Vote vote;
         vote.kind = message.vote;

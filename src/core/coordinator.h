@@ -49,6 +49,7 @@ struct CoordinatorConfig {
     Logger log;
     Mutations mutations;
     uint32_t connections_max = 4096;
+    int64_t unix_time_offset_us = 0;  ///< what makes Unix time of `now`, for accounts of losses
 };
 
 class CoordinatorState;

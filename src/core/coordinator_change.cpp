@@ -43,14 +43,14 @@ void CoordinatorState::remove_member(const MemberId& id) {
 void CoordinatorState::evict(TimeUs now, const MemberId& id, const std::string& reason) {
     if (!alive(id)) return;
     const uint32_t group_id = members_[id].group;
-    expel(id, reason);
+    expel(now, id, reason);
     push_pending();
     need_change(now, group_id);
     found_run(now);
 }
 
 /// Removes a member without a new proposal yet.
-void CoordinatorState::expel(const MemberId& id, const std::string& reason) {
+void CoordinatorState::expel(TimeUs now, const MemberId& id, const std::string& reason) {
     const std::string name = who(id);
     const uint32_t group_id = members_[id].group;
     log(LogLevel::kWarn, "evicting " + name + ": " + reason);
@@ -59,6 +59,7 @@ void CoordinatorState::expel(const MemberId& id, const std::string& reason) {
     send(id, message);
     GroupInfo& group = groups_[group_id];
     group.gone = name + " was lost: " + reason;
+    note_loss(now, id, reason);
     remove_member(id);
 }
 
@@ -282,7 +283,7 @@ bool CoordinatorState::remove_unreachable(TimeUs now, uint32_t group_id) {
                           [&](const auto& link) { return link.first == worst || link.second == worst; });
         }
         group.dead_links = proposal.dead_links;
-        for (const MemberId& id : out) expel(id, "too many links of the group are dead");
+        for (const MemberId& id : out) expel(now, id, "too many links of the group are dead");
         push_pending();
         need_change(now, group_id);
         return true;

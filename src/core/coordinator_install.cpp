@@ -81,6 +81,7 @@ void CoordinatorState::build_install(uint32_t group_id) {
         for (const auto& [name, ended] : counters)
             message.counters.push_back({name.first, name.second, ended});
     }
+    tell_losses(group, proposal, input, message);
     group.members = proposal.members;
     for (const MemberId& id : group.members) {
         MemberInfo& member = members_[id];

@@ -65,7 +65,7 @@ void CoordinatorState::check_recovery(TimeUs now) {
     std::vector<uint32_t> changes;
     for (const MemberId& id : missing) {
         groups_[members_[id].group].change_wanted = true;
-        expel(id, "it did not come back after the coordinator's restart");
+        expel(now, id, "it did not come back after the coordinator's restart");
     }
     for (auto& [id, group] : groups_) {
         if (group.change_wanted && !group.installing) changes.push_back(id);

@@ -3,6 +3,7 @@
 //   coordinator_votes.cpp       votes, boundaries, admission, leaving
 //   coordinator_change.cpp      proposals: who, which links, when complete
 //   coordinator_recovery.cpp    from the record of an earlier term to a run that goes on
+//   coordinator_losses.cpp      the account of lost members
 //   coordinator_install.cpp     decisions, the durable record, installs
 // Invariants: a group has at most one proposal; a proposal's id is above every id used or reported; nothing
 // is sent before the term is durable; no Install is sent before a record that covers it is durable.
@@ -86,7 +87,8 @@ struct GroupInfo {
     uint32_t proposals_in_row = 0;
     bool installing = false;  ///< its Install waits for the record
     bool change_wanted = false;
-    std::string gone;  ///< who was lost since the last Install, for the texts
+    std::string gone;                ///< who was lost since the last Install, for the texts
+    std::vector<wire::Loss> losses;  ///< since the last Install
     std::map<wire::Pair, LinkHistory> link_history;
     std::vector<wire::LostLink> lost_links;
     TimeUs dead_links_tried = 0;
@@ -135,6 +137,7 @@ class CoordinatorState {
     void end_round(uint64_t round, Code code, const std::string& text);
     void settle_votes();
     void answer_vote(const MemberId& id, Code code, const std::string& text, bool counts);
+    bool group_waits_for_others() const;
     void push_pending();
     void push_expected(uint32_t group);
     void found_run(TimeUs now);
@@ -145,7 +148,10 @@ class CoordinatorState {
 
     // coordinator_change.cpp
     void evict(TimeUs now, const MemberId& id, const std::string& reason);
-    void expel(const MemberId& id, const std::string& reason);
+    void expel(TimeUs now, const MemberId& id, const std::string& reason);
+    void note_loss(TimeUs now, const MemberId& id, const std::string& reason);
+    void tell_losses(GroupInfo& group, const Proposal& proposal, const DecideInput& input,
+                     wire::Install& install);
     void remove_member(const MemberId& id);
     void need_change(TimeUs now, uint32_t group);
     void propose(TimeUs now, uint32_t group, bool boundary);

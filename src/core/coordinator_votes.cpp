@@ -1,6 +1,7 @@
 // Newcomers, votes and boundaries. A newcomer opens its links in the background; it becomes a member when
 // every member of the run has voted for an update, so at a moment without open operations.
 #include <algorithm>
+#include <set>
 
 #include "core/coordinator_state.h"
 
@@ -71,8 +72,24 @@ void CoordinatorState::push_expected(uint32_t group_id) {
     for (const MemberId& id : group->second.members) send(id, message);
 }
 
+/// A group waits in a vote for the others, which may not have been asked to vote: the newcomer that it saw
+/// may be gone again. In a single group all members have got the same answer.
+bool CoordinatorState::group_waits_for_others() const {
+    if (boundary_ || recovering_) return false;
+    std::set<uint32_t> groups;
+    bool votes = false;
+    for (const auto& [id, member] : members_) {
+        if (member.stage != Stage::kAdmitted) continue;
+        groups.insert(member.group);
+        votes = votes || (member.vote && member.vote->kind == wire::VoteKind::kUpdate &&
+                          member.vote->round == rounds_ + 1 && !member.vote_withdrawn);
+    }
+    return votes && groups.size() > 1;
+}
+
 void CoordinatorState::push_pending() {
-    const bool level = std::any_of(members_.begin(), members_.end(),
+    const bool level = group_waits_for_others() ||
+                       std::any_of(members_.begin(), members_.end(),
                                    [](const auto& entry) { return entry.second.stage == Stage::kReady; });
     if (level == pending_level_) return;
     pending_level_ = level;
@@ -169,6 +186,7 @@ bool CoordinatorState::on_vote(TimeUs now, const MemberId& from, const wire::Vot
     member.vote = message;
     member.vote_withdrawn = false;
     settle_votes();
+    push_pending();
     check_votes(now);
     return true;
 }
@@ -209,6 +227,7 @@ void CoordinatorState::answer_vote(const MemberId& id, Code code, const std::str
     answer.globals = globals();
     member.vote.reset();
     member.answer = answer;
+    push_pending();  // before the answer, so that nobody asks about the vote that it has just ended
     send(id, answer);
 }
 
@@ -220,6 +239,7 @@ void CoordinatorState::end_round(uint64_t round, Code code, const std::string& t
     for (const auto& [id, member] : members_) {
         if (member.vote && member.vote->round == round) standing.push_back(id);
     }
+    push_pending();
     for (const MemberId& id : standing) answer_vote(id, code, text, true);
 }
 
@@ -284,6 +304,7 @@ bool CoordinatorState::on_leave(TimeUs now, const MemberId& from, const wire::Le
     send_raw(member.connection, wire::Type::kHeartbeat, {});
     member.stage = Stage::kLeaving;
     member.vote.reset();
+    push_pending();
     GroupInfo& group = groups_[member.group];
     group.gone = who(from) + " left";
     need_change(now, member.group);

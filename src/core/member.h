@@ -88,12 +88,22 @@ struct CallResult {
 };
 
 /// What a program sees of the run; changes only when a call ends.
+inline constexpr size_t kFailuresKept = 64;
+
+/// A member that was lost while this one was in the run.
+struct Failure {
+    uint64_t number = 0;  ///< counted by this member, from 1
+    wire::EpochId epoch;  ///< the one that began without it
+    wire::Loss loss;
+};
+
 struct View {
     bool connected = false;
     wire::EpochId epoch;
     std::vector<MemberId> members;  ///< of the group, by rank
     wire::Globals globals;
     uint64_t next_revision = 0;
+    std::shared_ptr<const std::vector<Failure>> failures;  ///< the latest; null: none
 };
 
 /// Where the payload of a data frame goes. With `violation` the link must be closed.

@@ -208,6 +208,7 @@ bool MemberState::landed(TimeUs now, const MemberId& peer, const wire::Data& hea
     if (flight == link.in_flight.end()) return true;
     const InFlight landed_flight = *flight;
     link.in_flight.erase(flight);
+    link.received_bytes += bytes;
     if (header.epoch != epoch_ && header.epoch == promised_) {
         FutureFrame frame{peer, wire::Type::kData, wire::encode(header), data, bytes};
         future_.push_back(std::move(frame));

@@ -82,7 +82,7 @@ bool MemberState::on_propose(TimeUs now, wire::Propose message) {
         if (peer.id == config_.id || std::find(dead.begin(), dead.end(), pair) != dead.end()) continue;
         if (is_initiator(proposal_->members, peer.id)) connect_to(now, peer);
     }
-    to_coordinator(frozen_answer());
+    to_coordinator(frozen_answer(now));
     report_links();
     return true;
 }
@@ -117,6 +117,22 @@ bool MemberState::on_install(TimeUs now, wire::Install message) {
     }
     if (!blocked()) run_queue(now);
     return true;
+}
+
+/// Who joins has lost nobody.
+void MemberState::note_failures(const wire::Install& message) {
+    if (message.losses.empty() || !view_.connected) return;
+    std::vector<Failure> kept;
+    if (view_.failures) kept = *view_.failures;
+    for (const wire::Loss& loss : message.losses) {
+        kept.push_back({++failures_, message.id, loss});
+        log(LogLevel::kWarn, "lost rank " + std::to_string(loss.rank) + " (" + loss.member.brief() +
+                                 ") of group " + std::to_string(config_.group) + " at " + loss.address +
+                                 ": " + loss.cause + "; interrupted: " + loss.operations);
+    }
+    if (kept.size() > kFailuresKept)
+        kept.erase(kept.begin(), kept.end() - static_cast<ptrdiff_t>(kFailuresKept));
+    view_.failures = std::make_shared<const std::vector<Failure>>(std::move(kept));
 }
 
 /// Takes over members, links and counters; operations come after.
@@ -161,7 +177,8 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
         }
         tombstones_.clear();
     }
-    view_ = {true, epoch_, members_, message.globals, next_revision_};
+    note_failures(message);
+    view_ = {true, epoch_, members_, message.globals, next_revision_, view_.failures};
     frozen_ = false;
     proposal_.reset();
     prepare_.reset();

@@ -1,6 +1,8 @@
 // What a member does and says when an epoch change begins: it makes no further transition, and answers with a
 // record of every operation whose end is not covered by an applied Install. The answer fits into a frame
 // whatever the program and the peers have done.
+#include <algorithm>
+
 #include "core/member_state.h"
 
 namespace pccl::core {
@@ -52,8 +54,16 @@ wire::OpRecord MemberState::record_of(const Op& op) const {
     return record;
 }
 
-wire::Frozen MemberState::frozen_answer() {
+wire::Frozen MemberState::frozen_answer(TimeUs now) {
     wire::Frozen answer;
+    for (const MemberId& id : members_) {
+        const auto link = links_.find(id);
+        const bool goes_on = proposal_ && std::any_of(proposal_->members.begin(), proposal_->members.end(),
+                                                      [&](const wire::Peer& peer) { return peer.id == id; });
+        if (goes_on || link == links_.end()) continue;
+        answer.missing.push_back(
+            {id, static_cast<uint64_t>(now - link->second.heard), link->second.received_bytes});
+    }
     answer.id = promised_;
     answer.installed = epoch_;
     answer.next_revision = next_revision_;

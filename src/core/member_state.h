@@ -116,6 +116,7 @@ struct Link {
     std::string reason;
     TimeUs heard = 0;
     TimeUs sent = 0;
+    uint64_t received_bytes = 0;  ///< of data
     bool pull_announced = false;
     Flow flow;
     std::vector<InFlight> in_flight;
@@ -278,7 +279,7 @@ class MemberState {
     void freeze();
     /// What was kept of an epoch that is promised.
     void drop_future();
-    wire::Frozen frozen_answer();
+    wire::Frozen frozen_answer(TimeUs now);
     void list_reports(wire::Frozen& answer) const;
     void list_open(wire::Frozen& answer);
     wire::OpRecord record_of(const Op& op) const;
@@ -286,6 +287,7 @@ class MemberState {
     // member_epoch.cpp
     bool on_propose(TimeUs now, wire::Propose message);
     bool on_install(TimeUs now, wire::Install message);
+    void note_failures(const wire::Install& message);
     void adopt(TimeUs now, const wire::Install& message);
     void decide_ops(TimeUs now, const wire::Install& message);
     static const char* phase_of(const Op& op);
@@ -351,6 +353,7 @@ class MemberState {
     bool peers_wait_ = false;
     std::optional<StandingVote> vote_;
     uint64_t votes_ = 0;
+    uint64_t failures_ = 0;         ///< counted over this membership
     uint64_t round_ = 0;            ///< the last vote of the whole run that has ended for this member
     uint64_t round_succeeded_ = 0;  ///< the last one that is known to have succeeded
 

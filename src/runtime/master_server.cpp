@@ -5,6 +5,7 @@
 #include <uv.h>
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -255,6 +256,10 @@ void MasterServer::Impl::begin_serving() {
     config.timeouts = core::Timeouts::derive(options_.timeouts);
     config.log = logger_;
     config.connections_max = kConnectionsMax;
+    config.unix_time_offset_us = std::chrono::duration_cast<std::chrono::microseconds>(
+                                     std::chrono::system_clock::now().time_since_epoch())
+                                     .count() -
+                                 now_us();
     for (const std::string& text : config.timeouts.inconsistencies()) logger_.write(LogLevel::kWarn, text);
     coordinator_ = std::make_unique<core::Coordinator>(std::move(config), random_,
                                                        has_record_ ? &record_ : nullptr, now_us());

@@ -170,6 +170,26 @@ struct Propose {
     }
 };
 
+/// A member that was lost: the same account for every survivor.
+struct Loss {
+    MemberId member;
+    uint32_t rank = 0;  ///< in the epoch that ends
+    std::string address;
+    uint64_t unix_time_us = 0;    ///< when the coordinator gave it up, by the coordinator's clock
+    std::string cause;            ///< who reported it, and what was seen
+    bool heard = false;           ///< a survivor had a link to it: the next three say something
+    uint64_t silent_us = 0;       ///< since a survivor last received a byte from it, when that one froze
+    uint64_t received_bytes = 0;  ///< of data, by that survivor, over the link
+    MemberId heard_by;            ///< that survivor
+    std::string operations;       ///< those that were interrupted, how far they were, and what was decided
+    bool operator==(const Loss&) const = default;
+    template <class V>
+    void visit(V& v) {
+        v(member), v(rank), v.text(address), v(unix_time_us), v.text(cause), v(heard), v(silent_us);
+        v(received_bytes), v(heard_by), v.text(operations);
+    }
+};
+
 struct Install {
     static constexpr Type kType = Type::kInstall;
     Term term;
@@ -187,11 +207,13 @@ struct Install {
     bool boundary = false;  ///< answers the members' votes for an update
     uint64_t round = 0;     ///< votes of the whole run that have ended, with `boundary` this one included
     Globals globals;
+    std::vector<Loss> losses;  ///< of members of the epoch that ends
     template <class V>
     void visit(V& v) {
         v.item(term), v(run), v.item(id), v.list(members, kMembersMax), v.list(dead_links, kDeadLinksMax);
         v.item(constants), v(reset_counters), v.list(decisions, kOpsMax), v.list(counters, kTagsMax);
         v.list(tombstones, kOpsMax), v(next_revision), v(boundary), v(round), v.item(globals);
+        v.list(losses, kMembersMax);
     }
 };
 
@@ -314,6 +336,17 @@ struct RequestChange {
     }
 };
 
+/// What a member knows of one that is not in the proposal.
+struct LastHeard {
+    MemberId peer;
+    uint64_t silent_us = 0;       ///< since the last byte came
+    uint64_t received_bytes = 0;  ///< of data, over the link
+    template <class V>
+    void visit(V& v) {
+        v(peer), v(silent_us), v(received_bytes);
+    }
+};
+
 /// The answer to Propose: the member makes no further transition in its old epoch.
 struct Frozen {
     static constexpr Type kType = Type::kFrozen;
@@ -324,10 +357,11 @@ struct Frozen {
     std::vector<TagCounter> counters;
     std::vector<OpKey> tombstones;
     std::vector<OpRecord> records;
+    std::vector<LastHeard> missing;  ///< members of the installed epoch that are not proposed
     template <class V>
     void visit(V& v) {
         v.item(id), v.item(installed), v(next_revision), v(wants_counter_reset), v.list(counters, kTagsMax);
-        v.list(tombstones, kOpsMax), v.list(records, kOpsMax + kTagsMax);
+        v.list(tombstones, kOpsMax), v.list(records, kOpsMax + kTagsMax), v.list(missing, kMembersMax);
     }
 };
 

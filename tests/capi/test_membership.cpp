@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 #include "harness.h"
 
@@ -193,6 +194,8 @@ TEST_CASE("membership: a killed peer is reported once, and the rest goes on with
     Problems problems;
     Child child("child: reduces until killed", master.address() + " 4");
     std::atomic<bool> killed{false};
+    std::mutex mutex;
+    std::string account;
     on_threads(3, problems, [&](int i) {
         Peer peer(problems, master.address(), on_failure);
         peer.join(4);
@@ -225,8 +228,23 @@ TEST_CASE("membership: a killed peer is reported once, and the rest goes on with
             }
         }
         peer.expect(failures <= 1, "one death is reported once");
+        size_t count = 0;
+        pcclFailure_t accounts[2];
+        peer.ok(pcclGetFailures(peer.comm(), 0, accounts, sizeof accounts[0], 2, &count), "failures");
+        peer.expect(count == 1 && accounts[0].number == 1, "one death is one failure");
+        const std::string text = std::to_string(accounts[0].rank) + " " + accounts[0].address + " " +
+                                 accounts[0].cause + " " + accounts[0].operations;
+        const std::lock_guard lock(mutex);
+        if (account.empty()) account = text;
+        peer.expect(account == text, "all survivors have the same account: " + text);
+        peer.ok(pcclGetFailures(peer.comm(), 1, nullptr, sizeof accounts[0], 0, &count), "no more failures");
+        peer.expect(count == 0, "none after the last");
+        peer.same(pcclGetFailures(peer.comm(), 0, accounts, 8, 2, &count), pcclInvalidArgument, "too short");
+        peer.same(pcclGetFailures(peer.comm(), 0, nullptr, sizeof accounts[0], 2, &count),
+                  pcclInvalidArgument, "nowhere to write to");
     });
     CHECK(killed);
+    CHECK_THAT(account, Catch::Contains("127.0.0.1 port ") && Catch::Contains("reports: "));
 }
 
 TEST_CASE("membership: many reduces with retry go on past a killed peer, and end when nobody is left") {

@@ -204,6 +204,31 @@ TEST_CASE("restart: a vote that one member gave up fails for the others, who may
     check_whole(world, 3);
 }
 
+TEST_CASE("restart: a member that gave up one vote after the other while it was cut off is welcome again") {
+    World world;
+    world.grow(2);
+    Node& node = *world.nodes[0];
+    // The coordinator notices later: only silence tells it that the connection broke.
+    node.connection = 0;
+    node.member->coordinator_down(world.now, "closed");
+    world.advance(11 * kSecond);
+    for (int i = 0; i < 3; ++i) {
+        const core::Ticket ticket = vote(world, 0);
+        node.member->tick(world.now);
+        world.settle();
+        REQUIRE(outcome(world, 0, ticket).code() == Code::UPDATE_TOPOLOGY_FAILED);
+    }
+    world.reconnect(0);
+    REQUIRE(node.member->fate().text() == "");
+    for (int i = 0; i < 3; ++i) {
+        const core::Ticket ticket = vote(world, 1);
+        CHECK(outcome(world, 1, ticket).code() == Code::UPDATE_TOPOLOGY_FAILED);
+    }
+    world.add();
+    world.update();
+    check_whole(world, 3);
+}
+
 TEST_CASE("restart: a newcomer waits for the coordinator to come back") {
     World world;
     world.grow(2);

@@ -138,6 +138,41 @@ TEST_CASE("pending queries answer the same everywhere") {
     for (size_t i = 0; i < 3; ++i) REQUIRE(world.nodes[i]->member->result(tickets[i])->peers_pending);
 }
 
+TEST_CASE("a group that votes is not left waiting when the newcomer that it voted for is gone") {
+    World world;
+    world.grow(2);
+    world.grow(2, 1);
+    const auto pending_in = [&](size_t first) {
+        core::Ticket tickets[2];
+        for (size_t i = 0; i < 2; ++i)
+            REQUIRE(world.nodes[first + i]->member->peers_pending(world.now, &tickets[i]).ok());
+        world.settle();
+        bool answers[2];
+        for (size_t i = 0; i < 2; ++i) {
+            answers[i] = world.nodes[first + i]->member->result(tickets[i])->peers_pending;
+            world.nodes[first + i]->member->forget(tickets[i]);
+        }
+        REQUIRE(answers[0] == answers[1]);
+        return answers[0];
+    };
+    const size_t newcomer = world.add();
+    REQUIRE(pending_in(0));
+    core::Ticket votes[4];
+    for (size_t i = 0; i < 2; ++i)
+        REQUIRE(world.nodes[i]->member->update_topology(world.now, &votes[i]).ok());
+    world.kill(newcomer);
+    world.settle();
+    // The other group, which has not asked yet, learns that it is waited for.
+    REQUIRE(world.nodes[0]->member->result(votes[0]) == nullptr);
+    REQUIRE(pending_in(2));
+    for (size_t i = 2; i < 4; ++i)
+        REQUIRE(world.nodes[i]->member->update_topology(world.now, &votes[i]).ok());
+    world.settle();
+    for (size_t i = 0; i < 4; ++i) REQUIRE(world.nodes[i]->member->result(votes[i])->status.ok());
+    REQUIRE_FALSE(pending_in(0));
+    REQUIRE_FALSE(pending_in(2));
+}
+
 TEST_CASE("a leaver is gone without an error for the others") {
     World world;
     world.grow(3);

@@ -117,6 +117,12 @@ def survive(address: str, size: int, survivors: int, automatic: bool) -> int:
         assert np.all(array == info.world_size)
         if info.world_size == survivors:
             assert world_size(communicator) == survivors
+            losses = communicator.failures()
+            assert [loss.number for loss in losses] == list(range(1, size - survivors + 1))
+            for loss in losses:
+                assert loss.member not in communicator.members
+                assert "reports: " in loss.cause and loss.address and loss.operations
+            assert communicator.failures(len(losses)) == []
             return failures
 
 

@@ -50,7 +50,7 @@ class Run(unittest.TestCase):
         lines = called.read_text(encoding="utf-8").splitlines() if called.exists() else []
         asked_for_version = {f"{name} --version" for name in ("cmake", "ninja")}
         self.assertEqual([line for line in lines if line not in asked_for_version], [])
-        self.assertEqual({path.name for path in self.root.iterdir()} - {"called"}, {"run", "bin"})
+        self.assertEqual({path.name for path in self.root.iterdir()} - {"called", "tests"}, {"run", "bin"})
 
     def test_without_root_it_names_what_is_missing_and_the_one_command(self):
         self.be_user_without("libuv1-dev", "libhwy-dev")
@@ -74,6 +74,14 @@ class Run(unittest.TestCase):
             self.assertIn("these packages are missing: clang-format-14\n", done.stderr)
         self.assert_nothing_was_tried()
 
+    def test_the_model_and_the_tests_also_want_spin(self):
+        self.be_user_without("spin")
+        for command in (["model"], ["test"]):
+            done = self.run_it(*command)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("these packages are missing: spin\n", done.stderr)
+        self.assert_nothing_was_tried()
+
     def test_fuzz_also_wants_its_compiler(self):
         (self.root / "tests" / "fuzz").mkdir(parents=True)
         (self.root / "tests" / "fuzz" / "fuzz_frame.cpp").touch()
@@ -83,14 +91,6 @@ class Run(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn("these packages are missing: clang-14 libclang-rt-14-dev\n", done.stderr)
         shutil.rmtree(self.root / "tests")
-        self.assert_nothing_was_tried()
-
-    def test_the_model_and_the_tests_also_want_spin(self):
-        self.be_user_without("spin")
-        for command in (["model"], ["test"]):
-            done = self.run_it(*command)
-            self.assertEqual(done.returncode, 1)
-            self.assertIn("these packages are missing: spin\n", done.stderr)
         self.assert_nothing_was_tried()
 
     def test_a_wrong_word_ends_with_what_would_be_right(self):

@@ -27,6 +27,7 @@ from ._enums import (
     SharedStateSyncStrategy,
 )
 from ._errors import PCCLArgumentError, PCCLError, PCCLTypeError
+from ._failures import Failure
 from ._master import MasterNode
 from ._native import __version__
 from ._result import Result
@@ -39,6 +40,7 @@ __all__ = [
     "DataType",
     "DeviceType",
     "DistributionHint",
+    "Failure",
     "LogLevel",
     "MasterNode",
     "OnFailure",

@@ -13,6 +13,7 @@ from ._address import split_address
 from ._descriptors import ReduceInfo, array_reduce_numbers, check_unsigned, descriptor_reduce_numbers
 from ._enums import OnFailure, SharedStateSyncStrategy, number_of
 from ._errors import PCCLArgumentError, PCCLError, PCCLTypeError, failure
+from ._failures import Failure
 from ._lifetime import add_communicator
 from ._options import native_options
 from ._result import Result
@@ -261,6 +262,31 @@ class Communicator:
         outcome = self._native.contributors(check_unsigned(tag, "tag"))
         self._check(outcome, "Communicator.contributors")
         return [uuid.UUID(bytes=data) for data in outcome[2]]
+
+    def failures(self, after: int = 0) -> list[Failure]:
+        """The members that were lost, oldest first, of those with a number above `after`: the latest 64, as
+        of the end of this communicator's last call. Also after it has left the run."""
+        outcome = self._native.failures(check_unsigned(after, "after"))
+        self._check(outcome, "Communicator.failures")
+        return [
+            Failure(
+                number=one[0],
+                member=uuid.UUID(bytes=one[1]),
+                rank=one[2],
+                peer_group=one[3],
+                epoch_term=one[4],
+                epoch=one[5],
+                unix_time_us=one[6],
+                heard=one[7],
+                silent_us=one[8],
+                received_bytes=one[9],
+                heard_by=uuid.UUID(bytes=one[10]),
+                address=one[11],
+                cause=one[12],
+                operations=one[13],
+            )
+            for one in outcome[2]
+        ]
 
     def sync_shared_state(
         self, shared_state: Any, strategy: Any = SharedStateSyncStrategy.ENFORCE_POPULAR

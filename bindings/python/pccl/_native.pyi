@@ -25,6 +25,13 @@ class Communicator:
     def rank(self) -> tuple[int, str, int]: ...
     def group_members(self) -> tuple[int, str, list[bytes]]: ...
     def contributors(self, tag: int) -> tuple[int, str, list[bytes]]: ...
+    def failures(
+        self, after: int
+    ) -> tuple[
+        int,
+        str,
+        list[tuple[int, bytes, int, int, int, int, int, bool, int, int, bytes, str, str, str]],
+    ]: ...
     def all_reduce(
         self,
         send: int,

@@ -13,6 +13,7 @@ namespace {
 /// How long close() waits for calls of other threads to return. After that the communicator is left to the
 /// end of the process, since freeing it under a running call would crash.
 constexpr std::chrono::seconds kCloseWait{5};
+constexpr std::size_t kFailuresMax = 64;  // as many as the library keeps
 
 /// One reduce in numbers: send, recv, count, op, tag, datatype, hint, quantised type, algorithm.
 using ReduceNumbers =
@@ -159,6 +160,24 @@ class Communicator {
         });
     }
 
+    /// Tuples in the order of the fields of the dataclass Failure.
+    py::tuple failures(std::uint64_t after) {
+        std::vector<pcclFailure_t> list(kFailuresMax);
+        std::size_t count = 0;
+        const Outcome outcome = call([&](pcclComm_t* c) {
+            return pcclGetFailures(c, after, list.data(), sizeof list[0], list.size(), &count);
+        });
+        py::list out;
+        for (std::size_t i = 0; i < std::min(count, list.size()); ++i) {
+            const pcclFailure_t& f = list[i];
+            out.append(py::make_tuple(f.number, to_bytes(f.uuid), f.rank, f.peer_group, f.epoch_term, f.epoch,
+                                      f.unix_time_us, f.heard, f.silent_us, f.received_bytes,
+                                      to_bytes(f.heard_by), to_text(f.address), to_text(f.cause),
+                                      to_text(f.operations)));
+        }
+        return to_python(outcome, out);
+    }
+
     py::tuple all_reduce(std::uintptr_t send, std::uintptr_t recv, std::size_t count, int op,
                          std::uint64_t tag, int datatype, int hint, int quantized, int algorithm) {
         const auto reduce = to_descriptor({send, recv, count, op, tag, datatype, hint, quantized, algorithm});
@@ -290,6 +309,7 @@ void define_communicator(py::module_& module) {
         .def("rank", &Communicator::rank)
         .def("group_members", &Communicator::group_members)
         .def("contributors", &Communicator::contributors)
+        .def("failures", &Communicator::failures)
         .def("all_reduce", &Communicator::all_reduce)
         .def("all_reduce_async", &Communicator::all_reduce_async)
         .def("reduce_wait", &Communicator::reduce_wait)

@@ -141,12 +141,16 @@ std::string describe_wait_status(int status) {
     return "exit status " + std::to_string(WEXITSTATUS(status));
 }
 
-CoordinatorProcess::~CoordinatorProcess() {
+CoordinatorProcess::~CoordinatorProcess() { kill(); }
+
+void CoordinatorProcess::kill() {
     if (pid_ > 0) {
         kill_and_reap(pid_);
+        pid_ = -1;
     }
     if (output_ >= 0) {
         close(output_);
+        output_ = -1;
     }
 }
 
@@ -204,7 +208,7 @@ bool CoordinatorProcess::stop(int timeout_ms, int* status) {
     if (pid_ <= 0) {
         return false;
     }
-    kill(pid_, SIGTERM);
+    ::kill(pid_, SIGTERM);
     const bool in_time = reap_within(pid_, timeout_ms, status);
     if (!in_time) {
         kill_and_reap(pid_);

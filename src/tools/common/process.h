@@ -47,6 +47,9 @@ class CoordinatorProcess {
 
     bool start(const std::vector<std::string>& arguments, int timeout_ms, std::string* error);
     const std::string& address() const { return address_; }
+    pid_t pid() const { return pid_; }  ///< -1 when it does not run
+    /// As a crash would end it; it can be started again.
+    void kill();
     /// Whether it ended by itself, which is a failure.
     bool ended(int* status);
     /// SIGTERM, then SIGKILL when it does not end in time. True when it ended with status 0.

@@ -1,5 +1,6 @@
 #include "resources.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -7,13 +8,16 @@
 
 #include <cstdio>
 #include <cstring>
+#include <string>
 
 namespace pccl::tools {
 namespace {
 
-// A line such as "VmHWM:     1234 kB" of /proc/self/status, in bytes.
-uint64_t status_bytes(const char* field) {
-    std::FILE* file = std::fopen("/proc/self/status", "re");
+constexpr const char* kOwnStatus = "/proc/self/status";
+
+// A line such as "VmHWM:     1234 kB" of a status file, in bytes.
+uint64_t status_bytes(const std::string& path, const char* field) {
+    std::FILE* file = std::fopen(path.c_str(), "re");
     if (file == nullptr) {
         return 0;
     }
@@ -42,9 +46,26 @@ double cpu_seconds() {
     return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-uint64_t resident_bytes() { return status_bytes("VmRSS"); }
+uint64_t resident_bytes() { return status_bytes(kOwnStatus, "VmRSS"); }
 
-uint64_t peak_resident_bytes() { return status_bytes("VmHWM"); }
+uint64_t peak_resident_bytes() { return status_bytes(kOwnStatus, "VmHWM"); }
+
+uint64_t resident_bytes_of(pid_t process) {
+    return status_bytes("/proc/" + std::to_string(process) + "/status", "VmRSS");
+}
+
+int descriptors_of(pid_t process) {
+    DIR* const folder = opendir(("/proc/" + std::to_string(process) + "/fd").c_str());
+    if (folder == nullptr) {
+        return 0;
+    }
+    int count = 0;
+    while (const dirent* entry = readdir(folder)) {
+        count += entry->d_name[0] != '.' ? 1 : 0;
+    }
+    closedir(folder);
+    return count;
+}
 
 bool reset_peak_resident() {
     const int file = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);

@@ -15,7 +15,7 @@ size_t Ledger::NameHash::operator()(const Name& name) const {
     return tools::mix(tools::mix(name.lineage, name.step), name.tag);
 }
 
-void Ledger::joined(int worker, uint64_t member) { members_[worker] = member; }
+void Ledger::joined(int worker, uint64_t member, uint32_t group) { members_[worker] = {member, group}; }
 
 bool Ledger::gone(int worker) {
     const bool was_member = members_.erase(worker) > 0;
@@ -34,9 +34,9 @@ void Ledger::killed(int worker, int64_t time_ns) {
     if (victim == members_.end()) {
         return;  // It had not joined yet, so nobody has to recover.
     }
-    Recovery recovery{victim->second, time_ns, 0, 0, {}, 0};
-    for (const auto& [other, member] : members_) {
-        if (other != worker) {
+    Recovery recovery{victim->second.member, time_ns, 0, 0, {}, 0};
+    for (const auto& [other, membership] : members_) {
+        if (other != worker && membership.group == victim->second.group) {
             recovery.waiting.insert(other);
         }
     }
@@ -80,14 +80,16 @@ std::string Ledger::success(int worker, const Success& report) {
     ++operations_;
     retries_ += report.retried ? 1 : 0;
     wrong_ += report.wrong_elements > 0 || report.inputs_damaged ? 1 : 0;
-    note_recovery(worker, report);
+    if (report.tag < kStateTag) {
+        note_recovery(worker, report);  // Other operations do not tell their contributors.
+    }
     const uint64_t contributors_hash =
         tools::hash_bytes(report.contributors.data(), report.contributors.size() * sizeof(uint64_t));
     const Name name{report.lineage, report.step, report.tag};
     const auto [entry, is_new] =
         outcomes_.try_emplace(name, Outcome{contributors_hash, report.result_hash, worker});
     if (is_new) {
-        iterations_ += report.tag == 0 ? 1 : 0;
+        iterations_ += report.tag == 0 || report.tag == kStateTag || report.tag == kQueryTag ? 1 : 0;
         order_.push_back(name);
         if (order_.size() > kNamesMax) {
             outcomes_.erase(order_.front());

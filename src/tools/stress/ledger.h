@@ -15,7 +15,7 @@ namespace pccl::stress {
 
 class Ledger {
    public:
-    void joined(int worker, uint64_t member);
+    void joined(int worker, uint64_t member, uint32_t group);
     /// The worker is no member any more: it ended, or it was lost and joins again. Whether it was one.
     bool gone(int worker);
     /// Before gone(): its death was our doing.
@@ -60,7 +60,12 @@ class Ledger {
     void note_recovery(int worker, const Success& report);
     void close(const Recovery& recovery);
 
-    std::unordered_map<int, uint64_t> members_;
+    struct Membership {
+        uint64_t member;
+        uint32_t group;
+    };
+
+    std::unordered_map<int, Membership> members_;
     std::unordered_map<Name, Outcome, NameHash> outcomes_;
     std::deque<Name> order_;
     std::vector<Recovery> recoveries_;

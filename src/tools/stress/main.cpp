@@ -43,14 +43,16 @@ int orchestrate(int argc, char** argv, const Options& options) {
 
 int main(int argc, char** argv) {
     signal(SIGPIPE, SIG_IGN);
-    const bool is_worker = argc >= 4 && std::strcmp(argv[1], pccl::stress::kWorkerArgument) == 0;
+    const bool is_worker = argc >= 2 + pccl::stress::kWorkerArguments &&
+                           std::strcmp(argv[1], pccl::stress::kWorkerArgument) == 0;
     std::vector<char*> arguments(argv, argv + argc);
-    std::string master;
-    int number = 0;
+    pccl::stress::WorkerPlace place;
     if (is_worker) {
-        master = argv[2];
-        number = std::atoi(argv[3]);
-        arguments.erase(arguments.begin() + 1, arguments.begin() + 4);
+        place.master = argv[2];
+        place.number = std::atoi(argv[3]);
+        place.group = static_cast<uint32_t>(std::atoi(argv[4]));
+        place.bind_address = argv[5];
+        arguments.erase(arguments.begin() + 1, arguments.begin() + 2 + pccl::stress::kWorkerArguments);
     }
     Options options;
     int status = 0;
@@ -58,6 +60,6 @@ int main(int argc, char** argv) {
     if (!pccl::stress::parse_options(count, arguments.data(), &options, &status)) {
         return status;
     }
-    return is_worker ? pccl::stress::run_worker(master, number, options)
+    return is_worker ? pccl::stress::run_worker(place, options)
                      : orchestrate(count, arguments.data(), options);
 }

@@ -28,8 +28,9 @@ std::string to_line(const Message& message) {
         case Message::Kind::kJoined: line << "J " << message.member; break;
         case Message::Kind::kStateWrong: line << "W"; break;
         case Message::Kind::kInputsDamaged: line << "D"; break;
+        case Message::Kind::kRetriedVote: line << "V"; break;
         case Message::Kind::kLost:
-            line << "L ";
+            line << "L " << message.result << ' ';
             for (char c : message.text) {
                 line << (c == '\n' ? ' ' : c);
             }
@@ -58,14 +59,17 @@ bool from_line(const std::string& line, Message* message) {
         message->kind = Message::Kind::kJoined;
         return static_cast<bool>(in >> message->member);
     }
-    if (kind == 'W' || kind == 'D') {
-        message->kind = kind == 'W' ? Message::Kind::kStateWrong : Message::Kind::kInputsDamaged;
+    if (kind == 'W' || kind == 'D' || kind == 'V') {
+        message->kind = kind == 'W'   ? Message::Kind::kStateWrong
+                        : kind == 'D' ? Message::Kind::kInputsDamaged
+                                      : Message::Kind::kRetriedVote;
         return true;
     }
     if (kind == 'L') {
         message->kind = Message::Kind::kLost;
+        in >> message->result;
         std::getline(in >> std::ws, message->text);
-        return true;
+        return !in.bad();
     }
     constexpr size_t kContributorsMax = 4096;
     Success& success = message->success;

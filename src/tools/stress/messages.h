@@ -37,9 +37,13 @@ struct StatusPage {
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
-/// A reduce that succeeded. All members agree on (lineage, step, tag), which thereby names the operation: the
-/// step is part of the shared state, and the lineage tells apart runs of steps that began anew because nobody
-/// had survived.
+/// Tags of what is no reduce; queries of one step count upwards.
+inline constexpr uint64_t kStateTag = uint64_t{1} << 32;
+inline constexpr uint64_t kQueryTag = uint64_t{2} << 32;
+
+/// An operation that succeeded. All members agree on (lineage, step, tag), which thereby names it: the step
+/// is part of the shared state, and the lineage tells apart runs of steps that began anew because nobody had
+/// survived. A synchronisation counts the agreed content as its result, and a query its answer.
 struct Success {
     uint64_t lineage = 0, step = 0, tag = 0;
     uint64_t result_hash = 0;
@@ -47,15 +51,23 @@ struct Success {
     bool inputs_damaged = false;
     bool retried = false;  ///< called again, or with fewer contributors than there were members
     int64_t time_ns = 0;
-    std::vector<uint64_t> contributors;  ///< keys of the members' ids, by rank
+    std::vector<uint64_t> contributors;  ///< keys of the members' ids, by rank; of a reduce
 };
 
 /// One line of the report pipe.
 struct Message {
-    enum class Kind { kJoined, kSuccess, kLost, kStateWrong, kInputsDamaged } kind = Kind::kJoined;
+    enum class Kind {
+        kJoined,
+        kSuccess,
+        kLost,
+        kStateWrong,
+        kInputsDamaged,
+        kRetriedVote
+    } kind = Kind::kJoined;
     uint64_t member = 0;  ///< of kJoined: the key of its id
     Success success;      ///< of kSuccess
     std::string text;     ///< of kLost: why the worker has to join again
+    int64_t result = 0;   ///< of kLost: the code that the call returned
 };
 
 std::string to_line(const Message& message);

@@ -1,100 +1,35 @@
-// The loop of a worker. Each decision that must be the same at all members rests on something that the
-// library gives equally to all of them (a pending answer, the outcome of an operation), never on the local
-// view of the membership, which survivors may see change at different moments.
+// The life of a worker: joining, admitting others, leaving.
 #include "worker.h"
 
 #include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <random>
 #include <utility>
-#include <vector>
 
 #include "common/api.h"
 #include "common/resources.h"
-#include "common/values.h"
-#include "messages.h"
 
 namespace pccl::stress {
 namespace {
 
-using tools::Pattern;
-
-constexpr int kAttemptsMax = 200;  // Losses in a row of one operation; more means that we are out of the run.
 constexpr int kIdleMs = 10;
 constexpr int kRejoinPauseMs = 100;
+constexpr int kVotesMax = 3;
 
-class Worker {
-   public:
-    Worker(std::string master, int number, const Options& options, StatusPage* page);
+}  // namespace
 
-    int run();
-
-   private:
-    bool asked_to_leave(int wait_ms) const;
-    void enter(Call call);
-    void tell(const Message& message) const;
-    bool lost(const char* function, pcclResult_t result);
-
-    bool join();
-    bool synchronize();
-    bool admit();
-    bool train();
-    bool reduce_step();
-    bool launch(const std::vector<uint64_t>& tags, std::vector<pcclAsyncReduceOp_t>* handles, bool* alone);
-    bool await(const std::vector<pcclAsyncReduceOp_t>& handles, std::vector<uint64_t>* again, bool* alone);
-    void prepare(uint64_t tag);
-    void verify(uint64_t tag, const pcclReduceInfo_t& info);
-    bool inputs_intact(uint64_t tag) const;
-    void forget();
-    void fill_weights();
-    int world() const;
-
-    uint64_t operation_key(uint64_t member, uint64_t tag) const {
-        return tools::mix(tools::mix(member, step()), tools::mix(tag, lineage()));
-    }
-    uint64_t& lineage() { return meta_[0]; }
-    uint64_t lineage() const { return meta_[0]; }
-    uint64_t& step() { return meta_[1]; }
-    uint64_t step() const { return meta_[1]; }
-
-    /// Buffers and fate of one of the operations in flight.
-    struct Slot {
-        std::vector<uint8_t> send, receive;
-        Pattern input;
-        bool in_place = false;
-        bool retried = false;
-        int world_before = 0;
-    };
-
-    const std::string master_;
-    const Options& options_;
-    const tools::ValueKind kind_;
-    const size_t count_;
-    StatusPage* const page_;
-    std::mt19937_64 random_;
-    pcclComm_t* communicator_ = nullptr;
-    uint64_t self_ = 0;
-    uint64_t revision_ = 0;
-    bool synchronized_ = false;
-    uint64_t meta_[2] = {0, 0};
-    std::vector<uint64_t> weights_;
-    std::vector<Slot> slots_;
-};
-
-Worker::Worker(std::string master, int number, const Options& options, StatusPage* page)
-    : master_(std::move(master)),
+Worker::Worker(WorkerPlace place, const Options& options, StatusPage* page)
+    : place_(std::move(place)),
       options_(options),
       kind_{options.type, options.op, static_cast<uint32_t>(options.peers) + 1},
       count_(options.bytes / tools::element_bytes(options.type)),
       page_(page),
-      random_(tools::mix(options.seed, static_cast<uint64_t>(number) + 1000)),
+      random_(tools::mix(options.seed, static_cast<uint64_t>(place_.number) + 1000)),
       weights_(options.state_bytes / sizeof(uint64_t)),
-      slots_(static_cast<size_t>(options.tags)) {
+      slots_(static_cast<size_t>(options.inflight)) {
     for (Slot& slot : slots_) {
         slot.send.resize(count_ * tools::element_bytes(options.type));
         slot.receive.resize(slot.send.size());
@@ -128,6 +63,7 @@ void Worker::tell(const Message& message) const {
 bool Worker::lost(const char* function, pcclResult_t result) {
     Message message;
     message.kind = Message::Kind::kLost;
+    message.result = result;
     message.text = tools::api_error(function, result, communicator_);
     tell(message);
     return false;
@@ -142,17 +78,18 @@ int Worker::world() const {
 
 void Worker::fill_weights() {
     for (size_t i = 0; i < weights_.size(); ++i) {
-        weights_[i] = tools::mix(lineage() + i, step());
+        weights_[i] = tools::mix(tools::mix(lineage() + i, step()), salt());
     }
 }
 
 bool Worker::join() {
     pcclCommConfig_t config = PCCL_COMM_CONFIG_INITIALIZER;
-    config.master = master_.c_str();
+    config.master = place_.master.c_str();
+    config.peer_group = place_.group;
     config.on_failure = options_.policy;
     config.lanes = options_.lanes;
     config.plan = options_.plan;
-    config.bind_address = "127.0.0.1";
+    config.bind_address = place_.bind_address.c_str();
     config.port_first = 0;
     pcclResult_t result = pcclCreateCommunicatorEx(&config, &communicator_);
     if (result != pcclSuccess) {
@@ -172,6 +109,7 @@ bool Worker::join() {
     // Content of our own, which wins only where nobody holds a state yet.
     lineage() = random_();
     step() = 0;
+    salt() = 0;
     revision_ = 0;
     synchronized_ = false;
     Message message;
@@ -184,7 +122,7 @@ bool Worker::join() {
 bool Worker::synchronize() {
     fill_weights();
     pcclTensorInfo_t tensors[] = {
-        {"meta", meta_, 2, pcclUint64, pcclDeviceCpu, false},
+        {"meta", meta_, 3, pcclUint64, pcclDeviceCpu, false},
         {"weights", weights_.data(), weights_.size(), pcclUint64, pcclDeviceCpu, false},
     };
     pcclSharedState_t state{revision_ + (synchronized_ ? 1 : 0), 2, tensors};
@@ -207,132 +145,6 @@ bool Worker::synchronize() {
     return true;
 }
 
-void Worker::prepare(uint64_t tag) {
-    Slot& slot = slots_[tag];
-    const double choice = static_cast<double>(random_() >> 11) * 0x1p-53;
-    slot.in_place = choice < options_.in_place_share;
-    slot.retried = false;
-    slot.world_before = world();
-    slot.input = Pattern::input(kind_, operation_key(self_, tag), count_);
-    slot.input.fill(slot.in_place ? slot.receive.data() : slot.send.data(), count_);
-}
-
-bool Worker::inputs_intact(uint64_t tag) const {
-    const Slot& slot = slots_[tag];
-    return slot.input.count_wrong(slot.in_place ? slot.receive.data() : slot.send.data(), count_) == 0;
-}
-
-void Worker::verify(uint64_t tag, const pcclReduceInfo_t& info) {
-    const Slot& slot = slots_[tag];
-    Message message;
-    message.kind = Message::Kind::kSuccess;
-    Success& success = message.success;
-    success.time_ns = tools::monotonic_ns();
-    success.lineage = lineage();
-    success.step = step();
-    success.tag = tag;
-    std::vector<uint64_t> keys;
-    bool includes_self = false;
-    for (const pcclRankUuid_t& id : tools::contributors_of(communicator_, tag)) {
-        const uint64_t member = tools::id_key(id);
-        success.contributors.push_back(member);
-        keys.push_back(operation_key(member, tag));
-        includes_self = includes_self || member == self_;
-    }
-    const Pattern expected = Pattern::expected(kind_, keys, count_);
-    success.wrong_elements = expected.count_wrong(slot.receive.data(), count_);
-    if (!includes_self || info.local_world_size != keys.size()) {
-        success.wrong_elements = count_;
-    }
-    success.inputs_damaged = !slot.in_place && !inputs_intact(tag);
-    success.result_hash = tools::hash_bytes(slot.receive.data(), slot.receive.size());
-    success.retried = slot.retried || static_cast<int>(keys.size()) < slot.world_before;
-    tell(message);
-}
-
-bool Worker::launch(const std::vector<uint64_t>& tags, std::vector<pcclAsyncReduceOp_t>* handles,
-                    bool* alone) {
-    for (uint64_t tag : tags) {
-        Slot& slot = slots_[tag];
-        pcclReduceDescriptor_t descriptor{};
-        descriptor.count = count_;
-        descriptor.op = options_.op;
-        descriptor.tag = tag;
-        descriptor.src_descriptor = {options_.type, pcclDistributionNone};
-        descriptor.quantization_options = {options_.type, pcclQuantNone};
-        pcclAsyncReduceOp_t handle{};
-        enter(Call::kReduceAsync);
-        const pcclResult_t result =
-            pcclAllReduceAsync(slot.in_place ? slot.receive.data() : slot.send.data(), slot.receive.data(),
-                               &descriptor, communicator_, &handle);
-        if (result == pcclTooFewPeers) {
-            *alone = true;
-            return true;
-        }
-        if (result != pcclSuccess) {
-            return lost("pcclAllReduceAsync", result);
-        }
-        handles->push_back(handle);
-    }
-    return true;
-}
-
-bool Worker::await(const std::vector<pcclAsyncReduceOp_t>& handles, std::vector<uint64_t>* again,
-                   bool* alone) {
-    bool good = true;
-    for (const pcclAsyncReduceOp_t& handle : handles) {
-        pcclReduceInfo_t info{};
-        enter(Call::kAwait);
-        const pcclResult_t result = pcclAwaitAsyncReduce(&handle, &info);
-        enter(Call::kNone);
-        if (result == pcclSuccess) {
-            verify(handle.tag, info);
-            continue;
-        }
-        if (!inputs_intact(handle.tag)) {
-            Message message;
-            message.kind = Message::Kind::kInputsDamaged;
-            tell(message);
-        }
-        if (result == pcclTooFewPeers) {
-            *alone = true;
-        } else if (result == pcclRankConnectionLost && options_.policy == pcclOnFailureReport) {
-            slots_[handle.tag].retried = true;
-            again->push_back(handle.tag);
-        } else if (good) {
-            good = lost("pcclAwaitAsyncReduce", result);
-        }
-    }
-    return good;
-}
-
-bool Worker::reduce_step() {
-    std::vector<uint64_t> open(slots_.size());
-    for (size_t tag = 0; tag < open.size(); ++tag) {
-        open[tag] = tag;
-        prepare(tag);
-    }
-    bool alone = false;
-    for (int attempt = 0; !open.empty() && !alone; ++attempt) {
-        if (attempt == kAttemptsMax) {
-            return lost("pcclAwaitAsyncReduce", pcclRankConnectionLost);
-        }
-        // Tags pair the calls, so each member may launch in an order of its own.
-        std::shuffle(open.begin(), open.end(), random_);
-        std::vector<pcclAsyncReduceOp_t> handles;
-        std::vector<uint64_t> again;
-        const bool launched = launch(open, &handles, &alone);
-        if (!await(handles, &again, &alone) || !launched) {
-            return false;
-        }
-        open = again;
-    }
-    // Left alone in the middle of a step: some of its operations may have succeeded, so it is not repeated
-    // with others.
-    ++step();
-    return true;
-}
-
 bool Worker::admit() {
     bool pending = false;
     enter(Call::kArePeersPending);
@@ -340,18 +152,41 @@ bool Worker::admit() {
     if (result != pcclSuccess) {
         return lost("pcclArePeersPending", result);
     }
-    if (pending) {
-        enter(Call::kUpdateTopology);
-        result = pcclUpdateTopology(communicator_);
-        if (result != pcclSuccess) {
-            return lost("pcclUpdateTopology", result);
-        }
-        if (!synchronize()) {
-            return false;
-        }
+    if (pending && !(update_topology() && synchronize())) {
+        return false;
     }
     enter(Call::kNone);
     return true;
+}
+
+// A vote that failed has failed for all members alike, who try again together; for one who is out of the run
+// it fails again at once.
+bool Worker::update_topology() {
+    for (int attempt = 1;; ++attempt) {
+        enter(Call::kUpdateTopology);
+        const pcclResult_t result = pcclUpdateTopology(communicator_);
+        if (result == pcclSuccess) {
+            return true;
+        }
+        if (result != pcclUpdateTopologyFailed || attempt == kVotesMax) {
+            return lost("pcclUpdateTopology", result);
+        }
+        Message message;
+        message.kind = Message::Kind::kRetriedVote;
+        tell(message);
+    }
+}
+
+// The same at all members, since lineage and step are shared.
+Collective Worker::collective_of_step() const {
+    if (options_.collective != Collective::kMix) {
+        return options_.collective;
+    }
+    switch (tools::mix(lineage(), step()) % 4) {
+        case 0: return Collective::kSharedState;
+        case 1: return Collective::kQuery;
+        default: return Collective::kAllReduce;
+    }
 }
 
 bool Worker::train() {
@@ -359,7 +194,11 @@ bool Worker::train() {
         asked_to_leave(kIdleMs);
         return true;
     }
-    return reduce_step();
+    switch (collective_of_step()) {
+        case Collective::kSharedState: return state_step();
+        case Collective::kQuery: return query_step();
+        default: return reduce_step();
+    }
 }
 
 void Worker::forget() {
@@ -367,6 +206,7 @@ void Worker::forget() {
         enter(Call::kDestroy);
         pcclDestroyCommunicator(communicator_);
         communicator_ = nullptr;
+        page_->world.store(0, std::memory_order_relaxed);
         enter(Call::kNone);
     }
 }
@@ -396,16 +236,14 @@ int Worker::run() {
     return result == pcclSuccess ? 0 : 1;
 }
 
-}  // namespace
-
-int run_worker(const std::string& master, int number, const Options& options) {
+int run_worker(const WorkerPlace& place, const Options& options) {
     void* const page =
         mmap(nullptr, sizeof(StatusPage), PROT_READ | PROT_WRITE, MAP_SHARED, kStatusDescriptor, 0);
     if (page == MAP_FAILED) {
         std::fprintf(stderr, "pccl-stress: a worker is started by pccl-stress only\n");
         return 2;
     }
-    return Worker(master, number, options, static_cast<StatusPage*>(page)).run();
+    return Worker(place, options, static_cast<StatusPage*>(page)).run();
 }
 
 }  // namespace pccl::stress
