@@ -64,6 +64,14 @@ RunResult run_seed(uint64_t seed, const SeedOptions& options) {
     return run_scenario(random_scenario(seed, options.members_max), run);
 }
 
+void demand_same_run(RunResult* first, const RunResult& again) {
+    if (first->hash == again.hash && first->statistics.events == again.statistics.events) return;
+    first->violations.push_back(
+        {"determinism", first->statistics.virtual_time,
+         "the same seed was another run the second time: " + std::to_string(first->statistics.events) +
+             " and " + std::to_string(again.statistics.events) + " events"});
+}
+
 std::string replay_command(uint64_t seed, const SeedOptions& options) {
     std::string out =
         "pccl-sim --replay " + std::to_string(seed) + " --members " + std::to_string(options.members_max);
@@ -135,7 +143,8 @@ Summary run_seeds(uint64_t first, uint64_t count, uint64_t failures_max, const S
                   const std::function<void(uint64_t seed, const RunResult&)>& on_failure) {
     Summary summary;
     for (uint64_t seed = first; seed - first < count; ++seed) {
-        const RunResult result = run_seed(seed, options);
+        RunResult result = run_seed(seed, options);
+        if (options.twice) demand_same_run(&result, run_seed(seed, options));
         ++summary.seeds;
         summary.statistics.add(result.statistics);
         if (result.ok()) continue;

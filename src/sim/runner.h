@@ -14,6 +14,7 @@ namespace pccl::sim {
 struct SeedOptions {
     uint32_t members_max = 8;
     std::string mutation;  ///< name of a rule to break, or empty
+    bool twice = false;    ///< run_seeds runs each seed again, which must be the same run event for event
     std::FILE* trace = nullptr;
 };
 
@@ -22,6 +23,9 @@ const std::vector<std::string>& mutation_names();
 bool set_mutation(const std::string& name, core::Mutations* mutations);
 
 RunResult run_seed(uint64_t seed, const SeedOptions& options);
+
+/// Adds a violation to `first` if `again`, of the same seed, was another run.
+void demand_same_run(RunResult* first, const RunResult& again);
 
 /// "pccl-sim --replay 7 --members 8 --mutate no_barrier".
 std::string replay_command(uint64_t seed, const SeedOptions& options);

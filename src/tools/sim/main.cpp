@@ -191,6 +191,7 @@ int main(int argc, char** argv) {
     auto* replay_option = app.add_option("--replay", replayed, "run this one seed and print its hash");
     app.add_option("--mutate", arguments.run.mutation, "break a rule on purpose")
         ->check(CLI::IsMember(sim::mutation_names()));
+    app.add_flag("--twice", arguments.run.twice, "run each seed again, which must be the same run");
     app.add_option("--failures", arguments.failures_max, "stop after so many failing seeds")
         ->capture_default_str();
     app.add_option("--jobs", arguments.jobs, "processes to share the seeds; --failures is for each")
