@@ -18,13 +18,15 @@ using pccl::test::run_program;
 
 namespace {
 
+/// A sanitizer holds freed memory back.
+const char* const kMemorySlack = "1G";
+
 // Runs four peers for some seconds and checks what every sound run shows.
 pccl::test::Json run_stress(std::vector<std::string> more) {
     const pccl::test::TemporaryFile file;
-    // A sanitizer keeps freed memory for a while.
-    std::vector<std::string> arguments = {"--peers",        "4",   "--seconds",    "6",
-                                          "--kill-every",   "1.5", "--join-every", "1.5",
-                                          "--memory-slack", "1G",  "--json",       file.path()};
+    std::vector<std::string> arguments = {"--peers",        "4",          "--seconds",    "6",
+                                          "--kill-every",   "1.5",        "--join-every", "1.5",
+                                          "--memory-slack", kMemorySlack, "--json",       file.path()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Finished run = run_program("pccl-stress", arguments);
     INFO(run.output << run.errors);
@@ -108,10 +110,26 @@ TEST_CASE("stress tells a coordinator that keeps descriptors") {
                << "exec '" << pccl::test::program_path("pccl-master") << "' \"$@\"\n";
     }
     REQUIRE(chmod(leaky.c_str(), 0700) == 0);
-    const Finished run =
-        run_program("pccl-stress", {"--peers", "2", "--seconds", "2", "--kill-every", "0", "--join-every",
-                                    "0", "--size", "16K", "--coordinator-kill-every", "1", "--liveness-ms",
-                                    "1000", "--master-program", leaky, "--json", file.path()});
+    const Finished run = run_program("pccl-stress", {"--memory-slack",
+                                                     kMemorySlack,
+                                                     "--peers",
+                                                     "2",
+                                                     "--seconds",
+                                                     "2",
+                                                     "--kill-every",
+                                                     "0",
+                                                     "--join-every",
+                                                     "0",
+                                                     "--size",
+                                                     "16K",
+                                                     "--coordinator-kill-every",
+                                                     "1",
+                                                     "--liveness-ms",
+                                                     "1000",
+                                                     "--master-program",
+                                                     leaky,
+                                                     "--json",
+                                                     file.path()});
     INFO(run.output << run.errors);
     CHECK(run.status == 1);
     CHECK(run.errors.find("LEAK: the coordinator: ") != std::string::npos);
@@ -125,8 +143,8 @@ TEST_CASE("stress tells a coordinator that keeps descriptors") {
 TEST_CASE("stress counts a worker that lives and was evicted as a failure") {
     const pccl::test::TemporaryFile file;
     pccl::test::Process stress(
-        {pccl::test::program_path("pccl-stress"), "--peers", "3", "--seconds", "10", "--kill-every", "0",
-         "--join-every", "0", "--size", "64K", "--json", file.path()},
+        {pccl::test::program_path("pccl-stress"), "--memory-slack", kMemorySlack, "--peers", "3", "--seconds",
+         "10", "--kill-every", "0", "--join-every", "0", "--size", "64K", "--json", file.path()},
         {"PCCL_LIVENESS_TIMEOUT_MS=500", "PCCL_LOG_LEVEL=INFO"});
     // The member of the first epoch was in the run before it admitted the others.
     pid_t frozen = 0;
