@@ -45,10 +45,7 @@ std::string CoordinatorState::who(const MemberId& id) const {
             text = "rank " + std::to_string(rank - list.begin()) + " (" + id.brief() + ")";
     }
     text += " of group " + std::to_string(at->second.group);
-    if (!at->second.peer.endpoints.empty()) {
-        text += " at " + at->second.peer.endpoints.front().host + " port " +
-                std::to_string(at->second.peer.endpoints.front().port);
-    }
+    if (!at->second.peer.endpoints.empty()) text += " at " + at->second.peer.endpoints.front().text();
     return text;
 }
 

@@ -60,10 +60,7 @@ void CoordinatorState::note_loss(TimeUs now, const MemberId& id, const std::stri
     wire::Loss loss;
     loss.member = id;
     loss.rank = static_cast<uint32_t>(rank - group.members.begin());
-    if (!member.peer.endpoints.empty()) {
-        const wire::Endpoint& first = member.peer.endpoints.front();
-        loss.address = first.host + " port " + std::to_string(first.port);
-    }
+    if (!member.peer.endpoints.empty()) loss.address = member.peer.endpoints.front().text();
     loss.unix_time_us = static_cast<uint64_t>(now + config_.unix_time_offset_us);
     loss.cause = reason.substr(0, kCauseBytesMax);
     group.losses.push_back(std::move(loss));

@@ -115,10 +115,6 @@ class CoordinatorState {
     void register_newcomer(TimeUs now, uint64_t connection, const wire::Register& message);
     void register_again(TimeUs now, uint64_t connection, const wire::Register& message);
     void refuse(uint64_t connection, Code code, const std::string& reason);
-
-    // coordinator_recovery.cpp
-    void recover(TimeUs now, const Record& record);
-    void check_recovery(TimeUs now);
     void tick(TimeUs now);
     void tick_connections(TimeUs now);
     void tick_members(TimeUs now);
@@ -146,12 +142,18 @@ class CoordinatorState {
     bool anybody_admitted() const;
     bool somebody_waits_for(const MemberId& id) const;
 
-    // coordinator_change.cpp
-    void evict(TimeUs now, const MemberId& id, const std::string& reason);
-    void expel(TimeUs now, const MemberId& id, const std::string& reason);
+    // coordinator_recovery.cpp
+    void recover(TimeUs now, const Record& record);
+    void check_recovery(TimeUs now);
+
+    // coordinator_losses.cpp
     void note_loss(TimeUs now, const MemberId& id, const std::string& reason);
     void tell_losses(GroupInfo& group, const Proposal& proposal, const DecideInput& input,
                      wire::Install& install);
+
+    // coordinator_change.cpp
+    void evict(TimeUs now, const MemberId& id, const std::string& reason);
+    void expel(TimeUs now, const MemberId& id, const std::string& reason);
     void remove_member(const MemberId& id);
     void need_change(TimeUs now, uint32_t group);
     void propose(TimeUs now, uint32_t group, bool boundary);

@@ -33,7 +33,7 @@ std::string MemberState::who(const MemberId& id) const {
     text += id.brief();
     if (rank && !peers_[*rank].endpoints.empty()) {
         const wire::Endpoint& endpoint = peers_[*rank].endpoints.front();
-        text += ", " + endpoint.host + " port " + std::to_string(endpoint.port);
+        text += ", " + endpoint.text();
     }
     return text + ")";
 }

@@ -87,7 +87,6 @@ struct CallResult {
     uint64_t epochs = 0;                  ///< epoch changes that the call survived
 };
 
-/// What a program sees of the run; changes only when a call ends.
 inline constexpr size_t kFailuresKept = 64;
 
 /// A member that was lost while this one was in the run.
@@ -97,6 +96,7 @@ struct Failure {
     wire::Loss loss;
 };
 
+/// What a program sees of the run; changes only when a call ends.
 struct View {
     bool connected = false;
     wire::EpochId epoch;

@@ -217,11 +217,10 @@ Scenario plain_scenario(uint64_t seed, uint32_t members) {
 
 TimeUs progress_bound(const Scenario& s) {
     const core::Timeouts& t = s.timeouts;
-    return 2 * (t.connect + t.freeze + t.recovery) + 4 * (t.liveness + t.backoff_cap) +
-           (s.slow_node == Scenario::kNoSlow ? 20 : 200) *
-               s.think_max +  // several pauses may lie between two ends
-           200 * (s.latency_max + s.jitter) +
-           4 * s.persist_max;
+    // Several pauses of a slow member may lie between two ends.
+    const TimeUs thinking = (s.slow_node == Scenario::kNoSlow ? 20 : 200) * s.think_max;
+    return 2 * (t.connect + t.freeze + t.recovery) + 4 * (t.liveness + t.backoff_cap) + thinking +
+           200 * (s.latency_max + s.jitter) + 4 * s.persist_max;
 }
 
 }  // namespace pccl::sim

@@ -84,6 +84,7 @@ struct Endpoint {
     std::string host;
     uint16_t port = 0;
     bool operator==(const Endpoint&) const = default;
+    std::string text() const { return host + " port " + std::to_string(port); }
     template <class V>
     void visit(V& v) {
         v.text(host), v(port);

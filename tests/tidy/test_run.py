@@ -128,11 +128,16 @@ class Run(unittest.TestCase):
 class ContinuousIntegration(unittest.TestCase):
     def test_its_limits_fit_into_an_hour(self):
         text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-        found = re.findall(r"^(?:suite \w+|fuzzers) (\d+)", text, flags=re.MULTILINE)
-        limits = [int(limit) for limit in found]
-        grace = max(int(grace) for grace in re.findall(r"--kill-after=(\d+)", text))
-        self.assertEqual(len(limits), 4)
-        self.assertLess(sum(limits) + grace * len(limits), 3600)
+        deadline_s = int(re.search(r"^deadline_s=(\d+)$", text, flags=re.MULTILINE).group(1))
+        commands = re.findall(r"\btimeout (.*)", text)
+        self.assertEqual(len(re.findall(r"\./run (?:test|fuzz)\b", text)), len(commands))
+        for command in commands:
+            self.assertRegex(command, r'^--kill-after=\d+ "\$\(limit\)" \./run ')
+        # Once the deadline is past, each part that is left gets a second and its grace.
+        parts = re.findall(r"^(?:suite \w+.*|fuzzers)$", text, flags=re.MULTILINE)
+        self.assertGreater(len(parts), 1)
+        grace_s = max(int(grace) for grace in re.findall(r"--kill-after=(\d+)", text))
+        self.assertLess(deadline_s + (grace_s + 1) * len(parts), 3600)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ namespace {
 /// How long close() waits for calls of other threads to return. After that the communicator is left to the
 /// end of the process, since freeing it under a running call would crash.
 constexpr std::chrono::seconds kCloseWait{5};
-constexpr std::size_t kFailuresMax = 64;  // as many as the library keeps
 
 /// One reduce in numbers: send, recv, count, op, tag, datatype, hint, quantised type, algorithm.
 using ReduceNumbers =
@@ -162,20 +161,16 @@ class Communicator {
 
     /// Tuples in the order of the fields of the dataclass Failure.
     py::tuple failures(std::uint64_t after) {
-        std::vector<pcclFailure_t> list(kFailuresMax);
-        std::size_t count = 0;
-        const Outcome outcome = call([&](pcclComm_t* c) {
-            return pcclGetFailures(c, after, list.data(), sizeof list[0], list.size(), &count);
-        });
-        py::list out;
-        for (std::size_t i = 0; i < std::min(count, list.size()); ++i) {
-            const pcclFailure_t& f = list[i];
-            out.append(py::make_tuple(f.number, to_bytes(f.uuid), f.rank, f.peer_group, f.epoch_term, f.epoch,
+        return list_of<pcclFailure_t>(
+            [after](pcclComm_t* c, pcclFailure_t* out, std::size_t capacity, std::size_t* count) {
+                return pcclGetFailures(c, after, out, sizeof *out, capacity, count);
+            },
+            [](const pcclFailure_t& f) {
+                return py::make_tuple(f.number, to_bytes(f.uuid), f.rank, f.peer_group, f.epoch_term, f.epoch,
                                       f.unix_time_us, f.heard, f.silent_us, f.received_bytes,
                                       to_bytes(f.heard_by), to_text(f.address), to_text(f.cause),
-                                      to_text(f.operations)));
-        }
-        return to_python(outcome, out);
+                                      to_text(f.operations));
+            });
     }
 
     py::tuple all_reduce(std::uintptr_t send, std::uintptr_t recv, std::size_t count, int op,
@@ -261,22 +256,26 @@ class Communicator {
         return run_unlocked(communicator_, [&] { return function(communicator_); });
     }
 
-    /// Asks for the number of ids first and again while it grows in between.
-    template <typename Call>
-    py::tuple id_list(Call&& function) {
-        std::vector<pcclRankUuid_t> ids(16);
+    /// Asks again while the number of items grows in between.
+    template <typename Item, typename Call, typename Convert>
+    py::tuple list_of(Call&& function, Convert&& convert) {
+        std::vector<Item> items(16);
         std::size_t count = 0;
         Outcome outcome;
         for (;;) {
-            outcome = call([&](pcclComm_t* c) { return function(c, ids.data(), ids.size(), &count); });
-            if (std::get<0>(outcome) != pcclSuccess || count <= ids.size()) break;
-            ids.resize(count);
+            outcome = call([&](pcclComm_t* c) { return function(c, items.data(), items.size(), &count); });
+            if (std::get<0>(outcome) != pcclSuccess || count <= items.size()) break;
+            items.resize(count);
         }
         py::list out;
         if (std::get<0>(outcome) == pcclSuccess) {
-            for (std::size_t i = 0; i < count; ++i) out.append(to_bytes(ids[i]));
+            for (std::size_t i = 0; i < count; ++i) out.append(convert(items[i]));
         }
         return to_python(outcome, out);
+    }
+    template <typename Call>
+    py::tuple id_list(Call&& function) {
+        return list_of<pcclRankUuid_t>(function, [](const pcclRankUuid_t& id) { return to_bytes(id); });
     }
 
     static py::tuple with_info(const Outcome& outcome, const pcclReduceInfo_t& info) {

@@ -38,6 +38,7 @@ class Worker {
     bool launch(const std::vector<uint64_t>& tags, std::vector<pcclAsyncReduceOp_t>* handles, bool* alone);
     bool await(const std::vector<pcclAsyncReduceOp_t>& handles, std::vector<uint64_t>* again, bool* alone);
     void prepare(uint64_t tag);
+    Message succeeded(uint64_t step, uint64_t tag) const;
     void verify(uint64_t tag, const pcclReduceInfo_t& info);
     bool inputs_intact(uint64_t tag) const;
     void forget();

@@ -30,15 +30,21 @@ bool Worker::inputs_intact(uint64_t tag) const {
     return slot.input.count_wrong(slot.in_place ? slot.receive.data() : slot.send.data(), count_) == 0;
 }
 
-void Worker::verify(uint64_t tag, const pcclReduceInfo_t& info) {
-    const Slot& slot = slots_[tag];
+/// Of an operation that has just ended; what was seen of its result is to be filled in.
+Message Worker::succeeded(uint64_t step, uint64_t tag) const {
     Message message;
     message.kind = Message::Kind::kSuccess;
+    message.success.time_ns = tools::monotonic_ns();
+    message.success.lineage = lineage();
+    message.success.step = step;
+    message.success.tag = tag;
+    return message;
+}
+
+void Worker::verify(uint64_t tag, const pcclReduceInfo_t& info) {
+    const Slot& slot = slots_[tag];
+    Message message = succeeded(step(), tag);
     Success& success = message.success;
-    success.time_ns = tools::monotonic_ns();
-    success.lineage = lineage();
-    success.step = step();
-    success.tag = tag;
     std::vector<uint64_t> keys;
     bool includes_self = false;
     for (const pcclRankUuid_t& id : tools::contributors_of(communicator_, tag)) {
@@ -149,13 +155,8 @@ bool Worker::state_step() {
     if (!synchronize()) {
         return false;
     }
-    Message message;
-    message.kind = Message::Kind::kSuccess;
+    Message message = succeeded(here, kStateTag);
     Success& success = message.success;
-    success.time_ns = tools::monotonic_ns();
-    success.lineage = lineage();
-    success.step = here;
-    success.tag = kStateTag;
     success.result_hash =
         tools::mix(tools::hash_bytes(meta_, sizeof meta_),
                    tools::hash_bytes(weights_.data(), weights_.size() * sizeof weights_[0]));
@@ -174,14 +175,8 @@ bool Worker::query_step() {
         if (result != pcclSuccess) {
             return lost("pcclArePeersPending", result);
         }
-        Message message;
-        message.kind = Message::Kind::kSuccess;
-        Success& success = message.success;
-        success.time_ns = tools::monotonic_ns();
-        success.lineage = lineage();
-        success.step = step();
-        success.tag = kQueryTag + query;
-        success.result_hash = pending ? 1 : 0;
+        Message message = succeeded(step(), kQueryTag + query);
+        message.success.result_hash = pending ? 1 : 0;
         tell(message);
     }
     ++step();
