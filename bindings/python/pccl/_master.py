@@ -24,10 +24,10 @@ class MasterNode:
 
     `listen_address` is "host:port" or "[IPv6]:port", or several of them; port 0 means any free port, which
     `port` tells. With `state_dir` a small record of the run is kept there, and a coordinator that is started
-    again with it goes on with the run. With `majority` a group goes on after a loss only while more than half
-    of its last members are left; a coordinator that is started without the record then goes on with the run
-    when more than half of them come back, and otherwise when all do. `record_lost` says that there may be such
-    a run: newcomers wait a moment for its members.
+    again with it goes on with the run. With `majority` a group goes on after a loss only while more than
+    half of its last members are left; a coordinator that is started without the record then goes on with the
+    run when more than half of them come back, and otherwise when all do. `record_lost` says that there may be
+    such a run: newcomers wait a moment for its members.
     """
 
     def __init__(
