@@ -85,6 +85,7 @@ struct CallResult {
     bool tainted = false;                 ///< of a failed shared state: received tensors are undefined
     std::vector<bool> received;           ///< of a shared state: which tensors were (partly) overwritten
     uint64_t epochs = 0;                  ///< epoch changes that the call survived
+    uint64_t kept_bytes = 0;              ///< of others' inputs that those changes left folded here
 };
 
 inline constexpr size_t kFailuresKept = 64;

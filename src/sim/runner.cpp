@@ -31,6 +31,7 @@ const std::vector<std::pair<std::string, Switch>>& switches() {
         {"lane_reopened", &Mutations::lane_reopened},
         {"flags_sampled_again", &Mutations::flags_sampled_again},
         {"local_timeout", &Mutations::local_timeout},
+        {"keep_of_the_gone", &Mutations::keep_of_the_gone},
         {"stale_record", &Mutations::stale_record},
         {"reuse_epoch_id", &Mutations::reuse_epoch_id},
     };
@@ -115,6 +116,7 @@ void visit_numbers(Summary& summary, Visit visit) {
     visit(s.epochs);
     visit(s.successes);
     visit(s.errors);
+    visit(s.kept_bytes);
     for (uint64_t& verdict : s.verdicts) visit(verdict);
 }
 

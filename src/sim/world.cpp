@@ -47,6 +47,7 @@ void Statistics::add(const Statistics& other) {
     epochs += other.epochs;
     successes += other.successes;
     errors += other.errors;
+    kept_bytes += other.kept_bytes;
     for (size_t v = 0; v < std::size(verdicts); ++v) verdicts[v] += other.verdicts[v];
 }
 

@@ -143,8 +143,8 @@ TEST_CASE("what was kept of a promised epoch and turns out invalid costs its sen
     Rig rig;
     rig.enter().propose();
     const wire::EpochId next = rig.promised;
-    REQUIRE(rig.hear(0, wire::Called{next, reduce_key(3, 9), rig.descriptor()}));
-    REQUIRE(rig.hear(1, wire::Called{next, reduce_key(3, 1), rig.descriptor()}));
+    REQUIRE(rig.hear(0, wire::Called{next, reduce_key(3, 9), rig.descriptor(), {}}));
+    REQUIRE(rig.hear(1, wire::Called{next, reduce_key(3, 1), rig.descriptor(), {}}));
     rig.take();
     rig.install();
     const auto actions = rig.take();
@@ -162,7 +162,7 @@ TEST_CASE("a flood of frames of a promised epoch leaves room for the other peers
     Rig rig(4);
     rig.enter().propose();
     const auto call = [&](size_t i) {
-        return wire::Called{rig.promised, reduce_key(i, 1), rig.descriptor()};
+        return wire::Called{rig.promised, reduce_key(i, 1), rig.descriptor(), {}};
     };
     REQUIRE(flood(rig, 0, 1 << 20, call) < 65536);
     const size_t taken = rig.member->holdings().future_frames;

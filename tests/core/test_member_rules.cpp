@@ -270,7 +270,7 @@ TEST_CASE("a proposal that is said again is answered again and costs nothing tha
     const wire::Propose message = rig.propose_message();
     REQUIRE(rig.tell(message));
     // The coordinator has had the answer, and another member its Install, when this one registers again.
-    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(6, 1), rig.descriptor()}));
+    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(6, 1), rig.descriptor(), {}}));
     REQUIRE(rig.member->holdings().future_frames == 1);
     rig.take();
     REQUIRE(rig.tell(message));
@@ -281,7 +281,7 @@ TEST_CASE("a proposal that is said again is answered again and costs nothing tha
     REQUIRE(rig.member->holdings().operations == 1);
 
     rig.propose();
-    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(7, 1), rig.descriptor()}));
+    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(7, 1), rig.descriptor(), {}}));
     rig.propose();  // Another one: nobody can have installed the first.
     REQUIRE(rig.member->holdings().future_frames == 0);
 }
