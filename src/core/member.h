@@ -86,6 +86,7 @@ struct CallResult {
     std::vector<bool> received;           ///< of a shared state: which tensors were (partly) overwritten
     uint64_t epochs = 0;                  ///< epoch changes that the call survived
     uint64_t kept_bytes = 0;              ///< of others' inputs that those changes left folded here
+    uint64_t redo_kept_bytes = 0;         ///< of these, where the operation was run again by the survivors
 };
 
 inline constexpr size_t kFailuresKept = 64;

@@ -374,6 +374,7 @@ void MemberState::rerun(Op& op, const wire::Decision& decision) {
         plan::make_repair_plan(kind, op.run->segmentation(), topology_, rank_, finals, home_ranks(op)),
         &moved);
     op.kept_bytes += op.run->kept_bytes();
+    if (fresh) op.redo_kept_bytes += op.run->kept_bytes();
     if (op.run->kept_bytes() > 0 && logs(LogLevel::kInfo))
         log(LogLevel::kInfo, op.key.text() + " goes on with " + std::to_string(op.run->kept_bytes()) +
                                  " bytes of others' inputs that are folded here");

@@ -73,7 +73,7 @@ struct Op {
     TimeUs timed_from = 0;  ///< its own time-out runs from here
     TimeUs warn_at = 0;
     TimeUs warn_interval = 0;
-    uint64_t tx_bytes = 0, rx_bytes = 0, epochs = 0, kept_bytes = 0;
+    uint64_t tx_bytes = 0, rx_bytes = 0, epochs = 0, kept_bytes = 0, redo_kept_bytes = 0;
 };
 
 /// Calls of one (kind, tag).

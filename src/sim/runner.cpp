@@ -117,6 +117,7 @@ void visit_numbers(Summary& summary, Visit visit) {
     visit(s.successes);
     visit(s.errors);
     visit(s.kept_bytes);
+    visit(s.redo_kept_bytes);
     for (uint64_t& verdict : s.verdicts) visit(verdict);
 }
 

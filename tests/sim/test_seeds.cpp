@@ -151,6 +151,7 @@ TEST_CASE("rules whose breach shows in random runs") {
         {"lane_reopened", "I3", 200},
         {"flags_sampled_again", "I1", 50, 491},
         {"local_timeout", "I1", 1200},
+        {"keep_of_the_gone", "I2", 100, 951},
         {"stale_record", "I5", 120},
     };
     for (const Rule& rule : rules) {
