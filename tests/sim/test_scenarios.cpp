@@ -424,10 +424,13 @@ TEST_CASE("an install that is not sent again is noticed") {
 }
 
 TEST_CASE("a redo that keeps what the lost member's input is in is noticed") {
-    CHECK(found_within(40, 4, &core::Mutations::keep_of_the_gone, "I2", [](Scenario& scenario, uint32_t v) {
+    CHECK(found_within(60, 5, &core::Mutations::keep_of_the_gone, "I2", [](Scenario& scenario, uint32_t v) {
         scenario.constants.retry_policy = 0;
+        scenario.constants.segment_bytes = 128;
+        scenario.constants.plan = static_cast<uint8_t>(plan::Kind::kRing);
         scenario.count_max = 1500;
-        scenario.faults.push_back(fault_at(Kind::kVanish, When::kPartialLanded, Type::kData, 3 * v));
+        // Killed in the middle, it leaves its input in folds that are on their way round.
+        scenario.faults.push_back(fault_at(Kind::kCrash, When::kPartialLanded, Type::kData, 3 * v));
     }));
 }
 

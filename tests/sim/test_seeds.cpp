@@ -147,7 +147,7 @@ TEST_CASE("rules whose breach shows in random runs") {
         {"no_restore", "I2", 100},
         {"no_tombstone", "I1", 150},
         {"accept_old_epoch", "I5", 100},
-        {"forget_returned", "I1 I3", 50, 1001},
+        {"forget_returned", "I1 I3", 50, 2411},
         {"lane_reopened", "I3", 200},
         {"flags_sampled_again", "I1", 50, 491},
         {"local_timeout", "I1", 1200},
