@@ -177,7 +177,7 @@ TEST_CASE("rules that others back up can be broken alone") {
 TEST_CASE("a summary goes through a pipe unchanged") {
     SeedOptions options;
     options.mutation = "no_restore";
-    const Summary summary = run_seeds(1, 60, 5, options, [](uint64_t, const RunResult&) {});
+    const Summary summary = run_seeds(1, 160, 5, options, [](uint64_t, const RunResult&) {});
     REQUIRE(summary.failed.size() > 1);
     Summary back;
     REQUIRE(read_summary(write_summary(summary), &back));
