@@ -34,6 +34,17 @@ size_t flood(Rig& rig, size_t peer, size_t frames, Make make) {
 
 }  // namespace
 
+TEST_CASE("a peer that claims to keep inputs of an attempt that just began loses its link") {
+    Rig rig;
+    rig.enter();
+    rig.reduce();
+    wire::Called called = rig.called(reduce_key(0, 1));
+    called.kept = {1};
+    REQUIRE_FALSE(rig.hear(0, called));
+    called.kept.clear();
+    REQUIRE(rig.hear(1, called));
+}
+
 TEST_CASE("an empty payload is refused") {
     Rig rig;
     rig.enter();
