@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "kernel/reduce.h"
@@ -28,6 +29,7 @@ bool Collective::begin(const plan::Segmentation& segmentation, uint32_t contribu
     remaining_ = n;
     final_.assign(n, false);
     saved_.assign(n, false);
+    folded_.clear();
     if (in_place_ && undo_ == nullptr && n > 0) {
         undo_ = undo_cache_.take(segmentation.count() * element_bytes_);
         return undo_ != nullptr;
@@ -35,9 +37,20 @@ bool Collective::begin(const plan::Segmentation& segmentation, uint32_t contribu
     return true;
 }
 
-void Collective::enter_epoch(plan::Plan plan) {
-    release_parked();
-    plan_ = std::move(plan);
+/// Saved inputs stay where they were saved: they are read from there.
+void Collective::begin_again(uint32_t contributors) {
+    contributors_ = contributors;
+    for (uint32_t s = 0; s < std::min<size_t>(segments(), folded_.size()); ++s) {
+        if (final_[s]) folded_[s] = 0;
+    }
+    remaining_ = segments();
+    final_.assign(segments(), false);
+}
+
+void Collective::enter_epoch(plan::Plan plan, const Moved* moved) {
+    const plan::Plan old = std::exchange(plan_, std::move(plan));
+    const std::vector<uint16_t> folded = std::exchange(folded_, {});
+    std::vector<Parked> parked = std::exchange(parked_, {});
     const uint32_t n = segments();
     folded_.assign(n, 0);
     receiving_.assign(n, false);
@@ -51,12 +64,29 @@ void Collective::enter_epoch(plan::Plan plan) {
     queues_.assign(plan_.size(), Queue{});
     woken_.clear();
     consumed_.clear();
+    kept_.assign(plan_.size(), {});
+    kept_bytes_ = 0;
+    covered_.clear();
+    untold_ = 0;
+    continues_ = moved != nullptr && folded.size() == n;
+    queue_inputs();
+    if (continues_) {
+        covered_.assign(n, false);
+        told_.assign(plan_.size(), false);
+        told_[plan_.rank()] = true;
+        untold_ = plan_.size() - 1u;
+        return keep_folds(old, folded, std::move(parked), *moved);
+    }
+    for (const Parked& entry : parked) slots_.give(entry.slot);
+}
 
+/// What can be sent or folded from the start.
+void Collective::queue_inputs() {
     for (uint32_t s : plan_.start_order()) {
         if (final_[s]) continue;
         for (const plan::Edge& edge : plan_.node(s).input_to) push_partial(edge.to, {s, true, edge.parks});
     }
-    for (uint32_t s = 0; s < n; ++s) {
+    for (uint32_t s = 0; s < segments(); ++s) {
         const plan::Node& node = plan_.node(s);
         if (final_[s]) {
             for (Rank to : node.final_to) push_final(to, s);
@@ -65,6 +95,91 @@ void Collective::enter_epoch(plan::Plan plan) {
         }
     }
 }
+
+/// Takes over folds, and parked inputs as far as they can be folded now. One that would have to wait longer
+/// is let go: the slots of an epoch are for what was paid for in it.
+void Collective::keep_folds(const plan::Plan& old, const std::vector<uint16_t>& folded,
+                            std::vector<Parked> parked, const Moved& moved) {
+    std::vector<uint32_t> touched;
+    for (uint32_t s = 0; s < segments(); ++s) {
+        if (final_[s] || folded[s] == 0) continue;
+        const uint16_t operands = kept_operands(old, s, folded[s], moved);
+        if (operands == 0) continue;
+        folded_[s] = operands;
+        touched.push_back(s);
+    }
+    for (Parked& entry : parked) {
+        const Rank rank = moved.now(entry.rank);
+        const plan::Node& node = plan_.node(entry.segment);
+        const int index = final_[entry.segment] ? -1 : fold_index(node, rank);
+        const bool input = !old.node(entry.segment).chain_from && !node.chain_from;
+        if (index < folded_[entry.segment] || !input) {
+            slots_.give(entry.slot);
+            continue;
+        }
+        parked_.push_back({entry.segment, rank, wire::Charge::kNone, entry.bytes, entry.slot});
+        touched.push_back(entry.segment);
+    }
+    std::sort(touched.begin(), touched.end());
+    touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
+    for (uint32_t s : touched) {
+        advance(s);
+        list_kept(s);
+    }
+    release_parked();
+}
+
+/// How many operands of the segment's new node are in what is folded of it, or 0. The inputs in it must be
+/// those that the new plan folds first, in its order, so that the result has the same bits as without it.
+uint16_t Collective::kept_operands(const plan::Plan& old, uint32_t segment, uint16_t operands,
+                                   const Moved& moved) const {
+    std::vector<Rank> inputs;
+    for (Rank rank : plan::folded_ranks(old.node(segment), operands, old.size())) {
+        const Rank now = moved.now(rank);
+        if (now != plan::kNoRank) inputs.push_back(now);
+        if (now == plan::kNoRank && !moved.keep_of_the_gone) return 0;
+    }
+    const plan::Node& node = plan_.node(segment);
+    for (uint16_t count = 1; count <= node.fold.size(); ++count) {
+        const std::vector<Rank> first = plan::folded_ranks(node, count, plan_.size());
+        if (first.size() >= inputs.size()) return first == inputs ? count : uint16_t{0};
+    }
+    return 0;
+}
+
+void Collective::list_kept(uint32_t segment) {
+    const plan::Node& node = plan_.node(segment);
+    for (uint32_t i = 0; i < folded_[segment]; ++i) arrived_[fold_base_[segment] + i] = true;
+    for (Rank rank : plan::folded_ranks(node, folded_[segment], plan_.size())) {
+        if (rank == plan_.rank()) continue;
+        std::vector<uint8_t>& bits = kept_[rank];
+        bits.resize((segments() + 7) / 8, 0);
+        bits[segment / 8] = static_cast<uint8_t>(bits[segment / 8] | 1u << (segment % 8));
+        kept_bytes_ += segmentation_.range(segment).count * element_bytes_;
+    }
+}
+
+bool Collective::kept_by(Rank rank, const std::vector<uint8_t>& segments_kept) {
+    if (!continues_) return segments_kept.empty();
+    if (segments_kept.size() > (size_t{segments()} + 7) / 8) return false;
+    if (rank >= told_.size() || told_[rank]) return true;
+    told_[rank] = true;
+    --untold_;
+    if (segments_kept.empty()) return true;
+    for (uint32_t s = 0; s < segments() && s / 8 < segments_kept.size(); ++s) {
+        if ((segments_kept[s / 8] >> (s % 8) & 1) != 0) covered_[s] = true;
+    }
+    for (Queue& queue : queues_) {
+        const auto begin = queue.partials.begin() + static_cast<std::ptrdiff_t>(queue.partials_at);
+        queue.partials.erase(
+            std::remove_if(begin, queue.partials.end(),
+                           [&](const Pending& pending) { return covered_[pending.segment]; }),
+            queue.partials.end());
+    }
+    return true;
+}
+
+bool Collective::covered(uint32_t segment) const { return !covered_.empty() && covered_[segment]; }
 
 void Collective::restore() {
     for (const Parked& entry : parked_) {
@@ -83,6 +198,12 @@ void Collective::restore() {
     final_.assign(segments(), false);
     remaining_ = segments();
     queues_.clear();
+    folded_.assign(folded_.size(), 0);
+}
+
+void Collective::forget_folds() {
+    release_parked();
+    folded_.assign(folded_.size(), 0);
 }
 
 bool Collective::has_data(Rank to) const { return to < queues_.size() && !queues_[to].empty(); }
@@ -100,6 +221,7 @@ bool Collective::next(Rank to, const Gate& gate, Out& out) {
                {result(range), size_t{range.count} * element_bytes_}};
         return true;
     }
+    if (untold_ > 0) return false;
     const Pending pending = queue.partials[queue.partials_at];
     const auto range = segmentation_.range(pending.segment);
     const size_t bytes = size_t{range.count} * element_bytes_;
@@ -121,28 +243,28 @@ bool Collective::next(Rank to, const Gate& gate, Out& out) {
 
 Collective::Landing Collective::place(Rank from, const wire::Data& header, uint32_t bytes) {
     const uint32_t segment = header.object;
-    if (segment >= segments()) return {nullptr, false, "a segment beyond the operation's last"};
+    const auto refused = [](const char* why) { return Landing{nullptr, false, why}; };
+    if (segment >= segments()) return refused("a segment beyond the operation's last");
     const auto range = segmentation_.range(segment);
     if (bytes != size_t{range.count} * element_bytes_ || header.offset != 0)
-        return {nullptr, false, "a segment of a wrong size"};
+        return refused("a segment of a wrong size");
     const plan::Node& node = plan_.node(segment);
-    if (final_[segment]) return {nullptr, false, "data for a segment that is final"};
+    if (final_[segment]) return refused("data for a segment that is final");
     if (header.phase == wire::Phase::kFinal) {
-        if (node.final_from != from || receiving_[segment])
-            return {nullptr, false, "a result that is not due"};
+        if (node.final_from != from || receiving_[segment]) return refused("a result that is not due");
         receiving_[segment] = true;
         save(segment, range);
+        folded_[segment] = 0;  // It is overwritten from here on, even if the rest of the result never comes.
         return {result(range), false, nullptr};
     }
-    if (header.phase != wire::Phase::kPartial)
-        return {nullptr, false, "a phase that the operation does not have"};
+    if (header.phase != wire::Phase::kPartial) return refused("a phase that the operation does not have");
     const int index = fold_index(node, from);
     if (index < 0 || arrived_[fold_base_[segment] + static_cast<uint32_t>(index)])
-        return {nullptr, false, "an operand that is not due"};
+        return refused("an operand that is not due");
     const bool self_is_first = node.fold[0] == plan_.rank();
     const bool consumed_at_once = index == (self_is_first ? 1 : 0);
     if (header.charge == wire::Charge::kNone && !consumed_at_once)
-        return {nullptr, false, "an operand without the credit that it needs"};
+        return refused("an operand without the credit that it needs");
     arrived_[fold_base_[segment] + static_cast<uint32_t>(index)] = true;
     // An operand that opens the fold and is followed by another remote one becomes the accumulator, so it
     // lands there.
@@ -298,6 +420,7 @@ void Collective::consume(uint32_t segment, Rank rank) {
 }
 
 void Collective::push_partial(Rank to, Pending pending) {
+    if (covered(pending.segment)) return;
     if (queues_[to].empty()) woken_.push_back(to);
     queues_[to].partials.push_back(pending);
 }

@@ -5,6 +5,12 @@
 // so the bits do not depend on timing. An operand that is next in the order is consumed as soon as it lands;
 // one that comes early keeps its slot, which its sender paid for with a credit.
 //
+// In a new epoch an attempt goes on with its final segments, and with every fold of its inputs that the new
+// plan would make in the same order from members that are still there. Everybody tells the others which of
+// their inputs are in what it keeps; nobody sends an input or a fold before all have spoken, and what is kept
+// further along is not sent at all. So a result never overtakes a fold that it does not need, which would be
+// overwritten while it is being sent. What is kept lives in the caller's buffers, not in slots.
+//
 // Guarded by the owner of the member. Spans given out by next() and place() stay valid until enter_epoch,
 // restore or destruction; the member cuts the driver's use of them before it calls any of these.
 #pragma once
@@ -64,6 +70,13 @@ class Collective {
         const char* error = nullptr;
     };
 
+    /// Where the members of the last epoch are in the new one.
+    struct Moved {
+        std::vector<Rank> rank_of;      ///< by old rank; kNoRank: gone
+        bool keep_of_the_gone = false;  ///< a broken rule, for tests
+        Rank now(Rank old) const { return old < rank_of.size() ? rank_of[old] : plan::kNoRank; }
+    };
+
     Collective(const Buffers& buffers, SlotPool& slots, UndoCache& undo);
     ~Collective();
     Collective(const Collective&) = delete;
@@ -71,11 +84,24 @@ class Collective {
 
     /// A fresh attempt: forgets all results. Null undo memory is reported by false.
     bool begin(const plan::Segmentation& segmentation, uint32_t contributors);
-    /// Runs the attempt with this plan, in a new epoch: final segments are kept, partial ones start again
-    /// from the inputs.
-    void enter_epoch(plan::Plan plan);
+    /// An attempt that is cut like the last one, by other contributors: no segment is final any more.
+    void begin_again(uint32_t contributors);
+    /// Runs the attempt with this plan, in a new epoch: final segments are kept. With `moved` folds are, too,
+    /// and all members must enter it so; without, other segments start again from the inputs.
+    void enter_epoch(plan::Plan plan, const Moved* moved = nullptr);
     /// Puts the in-place input back and forgets all results.
     void restore();
+    /// Forgets what is folded and not final.
+    void forget_folds();
+
+    /// After enter_epoch: by rank, the segments (bit by bit) of whose inputs by that rank this one keeps the
+    /// fold. Empty: of none.
+    const std::vector<std::vector<uint8_t>>& kept() const { return kept_; }
+    /// Bytes of others' inputs that are in kept folds.
+    uint64_t kept_bytes() const { return kept_bytes_; }
+    /// A rank has said which of this one's inputs it keeps. False: it cannot keep any, or not so many.
+    bool kept_by(Rank rank, const std::vector<uint8_t>& segments);
+    bool continues() const { return continues_; }
 
     bool has_data(Rank to) const;
     /// The next frame for a rank that the gate lets through; false if there is none.
@@ -124,6 +150,13 @@ class Collective {
     uint8_t* result(const plan::Segmentation::Range& range) const;
     const uint8_t* input(uint32_t segment, const plan::Segmentation::Range& range) const;
     void save(uint32_t segment, const plan::Segmentation::Range& range);
+    void queue_inputs();
+    void keep_folds(const plan::Plan& old, const std::vector<uint16_t>& folded, std::vector<Parked> parked,
+                    const Moved& moved);
+    uint16_t kept_operands(const plan::Plan& old, uint32_t segment, uint16_t operands,
+                           const Moved& moved) const;
+    void list_kept(uint32_t segment);
+    bool covered(uint32_t segment) const;
     void advance(uint32_t segment);
     bool fold_first(uint32_t segment, const plan::Segmentation::Range& range, const plan::Node& node);
     bool fold_next(uint32_t segment, const plan::Segmentation::Range& range, const plan::Node& node);
@@ -158,6 +191,13 @@ class Collective {
     std::vector<Queue> queues_;  ///< by rank
     std::vector<Rank> woken_;
     std::vector<Consumed> consumed_;
+
+    bool continues_ = false;  ///< this epoch was entered with what was kept
+    std::vector<bool> told_;  ///< what it keeps, by rank
+    size_t untold_ = 0;
+    std::vector<std::vector<uint8_t>> kept_;  ///< by rank, bit per segment
+    uint64_t kept_bytes_ = 0;
+    std::vector<bool> covered_;  ///< the own input is in a fold that another keeps, by segment
 };
 
 }  // namespace pccl::core

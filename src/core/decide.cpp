@@ -161,6 +161,11 @@ void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wir
     } else {
         out.verdict = wire::Verdict::kAbort;
         out.redo = is_reduce && input.redo;
+        // Only who called the attempt knows how it was cut.
+        const bool all_in = std::all_of(entries.begin(), entries.end(), [](const Entry& entry) {
+            return entry.record != nullptr && !ended(entry);
+        });
+        out.keep = out.redo && all_in && same_attempt && !input.joined;
         out.text = input.gone.empty() ? "a member was lost" : input.gone;
     }
 }
@@ -205,6 +210,7 @@ void shrink(wire::Install& message, size_t bytes_max, bool redo) {
         decision->finals.clear();
         decision->verdict = wire::Verdict::kAbort;
         decision->redo = redo && decision->key.kind == wire::OpKind::kReduce;
+        decision->keep = false;
         decision->text = "too many operations were interrupted at once";
         bytes += decision->text.size();
     }

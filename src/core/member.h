@@ -85,6 +85,8 @@ struct CallResult {
     bool tainted = false;                 ///< of a failed shared state: received tensors are undefined
     std::vector<bool> received;           ///< of a shared state: which tensors were (partly) overwritten
     uint64_t epochs = 0;                  ///< epoch changes that the call survived
+    uint64_t kept_bytes = 0;              ///< of others' inputs that those changes left folded here
+    uint64_t redo_kept_bytes = 0;         ///< of these, where the operation was run again by the survivors
 };
 
 inline constexpr size_t kFailuresKept = 64;

@@ -130,6 +130,8 @@ void MemberState::end(TimeUs now, Op& op, const Status& status) {
     result.tx_bytes = op.tx_bytes;
     result.rx_bytes = op.rx_bytes;
     result.epochs = op.epochs;
+    result.kept_bytes = op.kept_bytes;
+    result.redo_kept_bytes = op.redo_kept_bytes;
     if (op.shared) {
         result.tx_bytes = op.shared->tx_bytes();
         result.rx_bytes = op.shared->rx_bytes();

@@ -1,11 +1,16 @@
 // Epoch changes at a member: proposals, and installing a new epoch with the coordinator's decisions.
 #include <algorithm>
+#include <utility>
 
 #include "core/checks.h"
 #include "core/member_state.h"
 
 namespace pccl::core {
 namespace {
+
+// What all members together may tell one of what they keep, far below what is kept of frames of a promised
+// epoch.
+constexpr size_t kKeptMapBytesMax = 16 << 20;
 
 bool contains(const std::vector<wire::Peer>& list, const MemberId& id) {
     return std::any_of(list.begin(), list.end(), [&](const wire::Peer& peer) { return peer.id == id; });
@@ -141,7 +146,9 @@ void MemberState::adopt(TimeUs now, const wire::Install& message) {
     epoch_ = message.id;
     run_ = message.run;
     peers_ = message.members;
-    members_.clear();
+    old_members_ = std::exchange(members_, {});
+    old_topology_ = topology_;
+    kept_map_bytes_ = 0;
     ranks_.clear();
     for (const wire::Peer& peer : peers_) {
         if (peer.id == config_.id) rank_ = static_cast<plan::Rank>(members_.size());
@@ -323,41 +330,87 @@ void MemberState::restart(TimeUs now, Op& op, const wire::Decision* decision) {
         }
     }
     if (op.shared) op.shared->enter_epoch(topology_, rank_);
-    if (op.run) {
-        const uint64_t bytes = op.reduce.count * size_of(op.reduce.dtype);
-        if (fresh) {
-            op.run->restore();
-            const auto size = static_cast<plan::Rank>(members_.size());
-            const plan::Segmentation segmentation(op.reduce.count,
-                                                  static_cast<uint32_t>(size_of(op.reduce.dtype)), size,
-                                                  constants_.segment_bytes);
-            op.run->begin(segmentation, size);
-            op.run->enter_epoch(plan::make_plan(plan_kind(bytes), segmentation, topology_, rank_));
-        } else {
-            const uint32_t segments = op.run->segments();
-            std::vector<std::vector<bool>> finals(members_.size(), std::vector<bool>(segments, true));
-            for (const wire::FinalsOf& held : decision->finals) {
-                if (const auto rank = rank_of(held.member)) finals[*rank] = unpack(held.finals, segments);
-            }
-            op.run->enter_epoch(
-                plan::make_repair_plan(plan_kind(bytes), op.run->segmentation(), topology_, rank_, finals));
-        }
-    }
+    if (op.run) rerun(op, *decision);
     reenter(now, op);
+}
+
+/// Members that are lost here keep nothing and own nothing; with `keep` all survivors know the attempt, so
+/// that they agree on where its shards are folded.
+void MemberState::rerun(Op& op, const wire::Decision& decision) {
+    const uint64_t bytes = op.reduce.count * size_of(op.reduce.dtype);
+    const auto size = static_cast<plan::Rank>(members_.size());
+    const bool fresh = decision.verdict == wire::Verdict::kAbort;
+    if (fresh && !decision.keep) {
+        op.homes.clear();
+        op.run->restore();
+        const plan::Segmentation segmentation(
+            op.reduce.count, static_cast<uint32_t>(size_of(op.reduce.dtype)), size, constants_.segment_bytes);
+        op.run->begin(segmentation, size);
+        op.run->enter_epoch(plan::make_plan(plan_kind(bytes), segmentation, topology_, rank_));
+        return;
+    }
+    const uint32_t segments = op.run->segments();
+    std::vector<std::vector<bool>> finals(members_.size(), std::vector<bool>(segments, !fresh));
+    for (const wire::FinalsOf& held : decision.finals) {
+        const auto rank = rank_of(held.member);
+        if (rank && !fresh) finals[*rank] = unpack(held.finals, segments);
+    }
+    if (fresh) {
+        if (op.homes.empty()) keep_homes(op);
+        op.run->begin_again(size);
+    }
+    // Frames of a new epoch are kept up to a bound at those who have not installed it yet.
+    if (kept_map_bytes_ + segments / 8 > kKeptMapBytesMax / members_.size()) op.run->forget_folds();
+    kept_map_bytes_ += segments / 8;
+    Collective::Moved moved;
+    for (const MemberId& id : old_members_) moved.rank_of.push_back(rank_of(id).value_or(plan::kNoRank));
+    moved.keep_of_the_gone = config_.mutations.keep_of_the_gone;
+    // What is kept is kept in the order of its plan, so a redo does not change to another kind needlessly.
+    plan::Kind kind = plan_kind(bytes);
+    if (!op.homes.empty()) {
+        const bool ring = op.run->plan().kind() == plan::Kind::kRing && topology_.dead_links.empty();
+        kind = ring ? plan::Kind::kRing : plan::Kind::kMesh;
+    }
+    op.run->enter_epoch(
+        plan::make_repair_plan(kind, op.run->segmentation(), topology_, rank_, finals, home_ranks(op)),
+        &moved);
+    op.kept_bytes += op.run->kept_bytes();
+    if (fresh) op.redo_kept_bytes += op.run->kept_bytes();
+    if (op.run->kept_bytes() > 0 && logs(LogLevel::kInfo))
+        log(LogLevel::kInfo, op.key.text() + " goes on with " + std::to_string(op.run->kept_bytes()) +
+                                 " bytes of others' inputs that are folded here");
+}
+
+/// Where the last epoch folded the shards of an attempt.
+void MemberState::keep_homes(Op& op) const {
+    const plan::Segmentation& segmentation = op.run->segmentation();
+    const std::vector<plan::Rank> ranks =
+        plan::homes_of(op.run->plan().kind(), segmentation.shards(), old_topology_);
+    for (const plan::Rank rank : ranks) op.homes.push_back(old_members_[rank]);
+}
+
+std::vector<plan::Rank> MemberState::home_ranks(const Op& op) const {
+    std::vector<plan::Rank> out;
+    for (const MemberId& id : op.homes) out.push_back(rank_of(id).value_or(plan::kNoRank));
+    return out;
 }
 
 /// Tells the others that the operation is called here, and lets it move. It may end in here.
 void MemberState::reenter(TimeUs now, Op& op) {
-    if (op.run && (op.run->segments() == 0 || !op.run->plan().neighbours().empty())) {
+    // Who calls an attempt that others brought from an older epoch is waited for like them.
+    const bool to_all = op.run && (op.run->continues() || op.attempt != epoch_);
+    if (op.run && (op.run->segments() == 0 || to_all || !op.run->plan().neighbours().empty())) {
         wire::Called called;
         called.epoch = epoch_;
         called.key = op.key;
         called.descriptor = op.descriptor;
-        if (op.run->plan().kind() == plan::Kind::kMesh || op.run->segments() == 0) {
+        if (op.run->plan().kind() == plan::Kind::kMesh || op.run->segments() == 0 || to_all) {
             // Operands that may have to wait are sent only once all are known to have called; an operation
             // without any is complete then.
             for (plan::Rank r = 0; r < members_.size(); ++r) {
-                if (r != rank_) send_to(r, called);
+                if (r == rank_) continue;
+                called.kept = op.run->kept()[r];
+                send_to(r, called);
             }
         } else {
             for (plan::Rank r : op.run->plan().neighbours()) send_to(r, called);

@@ -145,9 +145,12 @@ bool MemberState::on_called(TimeUs now, plan::Rank from, const wire::Called& mes
     Op* op = find_op(from, message.key, &impossible);
     if (op == nullptr) return !impossible;
     if (descriptors_differ(now, *op, members_[from], message.descriptor)) return true;
-    if (op->remote_called[from]) return true;
-    op->remote_called[from] = true;
-    ++op->remote_called_count;
+    // A member's Done can come first, but says nothing of what it keeps.
+    if (op->run && !op->run->kept_by(from, message.kept)) return false;
+    if (!op->remote_called[from]) {
+        op->remote_called[from] = true;
+        ++op->remote_called_count;
+    }
     if (!op->called) return true;
     if (all_called(*op)) {
         announce_all(*op);

@@ -45,6 +45,8 @@ struct Op {
     wire::Descriptor descriptor;
     wire::EpochId attempt;
     std::vector<MemberId> contributors;
+    /// By shard, where an attempt that goes on with what is kept is folded; none: as in any fresh one.
+    std::vector<MemberId> homes;
     std::unique_ptr<Collective> run;      ///< of a reduction
     std::unique_ptr<SharedState> shared;  ///< of a shared state
     ReduceCall reduce;
@@ -71,7 +73,7 @@ struct Op {
     TimeUs timed_from = 0;  ///< its own time-out runs from here
     TimeUs warn_at = 0;
     TimeUs warn_interval = 0;
-    uint64_t tx_bytes = 0, rx_bytes = 0, epochs = 0;
+    uint64_t tx_bytes = 0, rx_bytes = 0, epochs = 0, kept_bytes = 0, redo_kept_bytes = 0;
 };
 
 /// Calls of one (kind, tag).
@@ -294,6 +296,9 @@ class MemberState {
     void apply(TimeUs now, Op& op, const wire::Decision& decision);
     void apply_unheard(const wire::Decision& decision);
     void restart(TimeUs now, Op& op, const wire::Decision* decision);
+    void rerun(Op& op, const wire::Decision& decision);
+    void keep_homes(Op& op) const;
+    std::vector<plan::Rank> home_ranks(const Op& op) const;
     void reenter(TimeUs now, Op& op);
     void take_future(TimeUs now);
     plan::Kind plan_kind(uint64_t bytes) const;
@@ -318,6 +323,10 @@ class MemberState {
     wire::EpochId epoch_;
     std::vector<wire::Peer> peers_;  ///< of the epoch, by rank
     std::vector<MemberId> members_;
+    // Of the epoch before, for what is kept of its attempts.
+    std::vector<MemberId> old_members_;
+    plan::Topology old_topology_;
+    size_t kept_map_bytes_ = 0;  ///< told to each peer of what is kept since the last change
     std::unordered_map<MemberId, plan::Rank> ranks_;
     plan::Rank rank_ = 0;
     plan::Topology topology_;

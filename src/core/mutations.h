@@ -19,8 +19,9 @@ struct Mutations {
     bool lane_reopened =
         false;  ///< open a lost link again within the epoch, and tell the coordinator only when that fails
     bool flags_sampled_again = false;  ///< sample the flags at every step of the barrier instead of once
-    bool local_timeout = false;   ///< end an operation that is over its time alone, instead of by decision
-    bool stale_record = false;    ///< restart from the record before the last one
+    bool local_timeout = false;     ///< end an operation that is over its time alone, instead of by decision
+    bool keep_of_the_gone = false;  ///< keep folds that the inputs of lost members are in
+    bool stale_record = false;      ///< restart from the record before the last one
     bool reuse_epoch_id = false;  ///< propose anew under the same id, and read the old connection of a member
     bool any_reports = false;     ///< take a run without a record up with whoever has reported
 #else
@@ -38,6 +39,7 @@ struct Mutations {
     static constexpr bool lane_reopened = false;
     static constexpr bool flags_sampled_again = false;
     static constexpr bool local_timeout = false;
+    static constexpr bool keep_of_the_gone = false;
     static constexpr bool stale_record = false;
     static constexpr bool reuse_epoch_id = false;
     static constexpr bool any_reports = false;

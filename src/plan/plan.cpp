@@ -13,8 +13,8 @@ namespace pccl::plan {
 
 namespace {
 
-// Shard s starts at rank s, is folded once around the ring, and its result goes round once more.
-Node ring_node(Rank shard, Rank size, Rank rank) {
+// A segment starts at its home, is folded once around the ring, and its result goes round once more.
+Node ring_node(Rank home, Rank size, Rank rank) {
     Node node;
     if (size == 1) {
         node.fold = {rank};
@@ -23,7 +23,7 @@ Node ring_node(Rank shard, Rank size, Rank rank) {
     }
     const Rank next = static_cast<Rank>((rank + 1) % size);
     const Rank previous = static_cast<Rank>((rank + size - 1) % size);
-    const uint32_t position = (rank + size - shard % size) % size;
+    const uint32_t position = (rank + size - home) % size;
     const uint32_t last = size - 1u;
     // A ring never parks: the only remote operand is also the first, so that it is folded as it arrives.
     const Edge edge{.to = next, .parks = false};
@@ -31,6 +31,7 @@ Node ring_node(Rank shard, Rank size, Rank rank) {
         node.input_to = {edge};
     } else {
         node.fold = {previous, rank};
+        node.chain_from = home;
     }
     if (position == last) {
         node.finishes = true;
@@ -72,9 +73,14 @@ class NodeMaker {
         PCCL_ASSERT(!owners_.empty());
     }
 
-    Node make(Rank shard) const {
-        if (kind_ == Kind::kRing) return ring_node(shard, size_, rank_);
-        return mesh_node(owners_[shard % owners_.size()], size_, rank_);
+    Rank home(Rank shard) const { return owners_[shard % owners_.size()]; }
+    /// Of a segment whose shard's home is `wish`, where that is possible; else all have their part of them.
+    Rank home(Rank wish, uint32_t segment) const {
+        const bool possible = std::binary_search(owners_.begin(), owners_.end(), wish);
+        return possible ? wish : owners_[segment % owners_.size()];
+    }
+    Node make(Rank home) const {
+        return kind_ == Kind::kRing ? ring_node(home, size_, rank_) : mesh_node(home, size_, rank_);
     }
 
    private:
@@ -144,6 +150,25 @@ Fetch fetch_of(Rank rank, uint32_t segment, std::vector<Rank> level, std::vector
 
 }  // namespace
 
+std::vector<Rank> folded_ranks(const Node& node, size_t operands, Rank size) {
+    std::vector<Rank> out;
+    for (size_t i = 0; i < std::min(operands, node.fold.size()); ++i) {
+        if (i == 0 && node.chain_from) {
+            for (Rank r = *node.chain_from; r != node.fold[0]; r = static_cast<Rank>((r + 1) % size))
+                out.push_back(r);
+        }
+        out.push_back(node.fold[i]);
+    }
+    return out;
+}
+
+std::vector<Rank> homes_of(Kind kind, Rank shards, const Topology& topology) {
+    const NodeMaker maker(kind, topology, 0);
+    std::vector<Rank> out;
+    for (Rank shard = 0; shard < shards; ++shard) out.push_back(maker.home(shard));
+    return out;
+}
+
 Plan::Plan(Kind kind, const Segmentation& segmentation, const Topology& topology, Rank rank)
     : kind_(kind), rank_(rank), size_(topology.size), segmentation_(segmentation) {}
 
@@ -183,19 +208,20 @@ Plan make_plan(Kind kind, const Segmentation& segmentation, const Topology& topo
     // Empty shards are the last ones; they have no segment and so need no node.
     const Rank shards = static_cast<Rank>(std::min<uint64_t>(segmentation.shards(), segmentation.count()));
     plan.nodes_.reserve(shards);
-    for (Rank shard = 0; shard < shards; ++shard) plan.nodes_.push_back(maker.make(shard));
+    for (Rank shard = 0; shard < shards; ++shard) plan.nodes_.push_back(maker.make(maker.home(shard)));
     plan.find_neighbours();
     plan.order_starts();
     return plan;
 }
 
 Plan make_repair_plan(Kind kind, const Segmentation& segmentation, const Topology& topology, Rank rank,
-                      const std::vector<std::vector<bool>>& finals) {
+                      const std::vector<std::vector<bool>>& finals, const std::vector<Rank>& homes) {
+    PCCL_ASSERT(homes.empty() || homes.size() == segmentation.shards());
     const NodeMaker maker(kind, topology, rank);
     const LinkMatrix links(topology);
     Plan plan(kind, segmentation, topology, rank);
-    // Most segments share their node with others: those of a shard, and those with like holders.
-    std::map<Rank, uint32_t> node_of_shard;
+    // Most segments share their node with others: those of one home, and those with like holders.
+    std::map<Rank, uint32_t> node_of_home;
     std::map<Fetch, uint32_t> node_of_fetch;
     std::vector<Rank> holders;
     std::vector<Rank> needy;
@@ -210,8 +236,9 @@ Plan make_repair_plan(Kind kind, const Segmentation& segmentation, const Topolog
         const uint32_t new_index = static_cast<uint32_t>(plan.nodes_.size());
         if (holders.empty()) {
             const Rank shard = segmentation.shard_of(segment);
-            const auto [entry, is_new] = node_of_shard.emplace(shard, new_index);
-            if (is_new) plan.nodes_.push_back(maker.make(shard));
+            const Rank home = homes.empty() ? maker.home(shard) : maker.home(homes[shard], segment);
+            const auto [entry, is_new] = node_of_home.emplace(home, new_index);
+            if (is_new) plan.nodes_.push_back(maker.make(home));
             plan.node_of_segment_.push_back(entry->second);
         } else {
             Fetch fetch = fetch_of(rank, segment, holders, needy, links);

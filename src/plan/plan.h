@@ -20,6 +20,8 @@ namespace pccl::plan {
 using Rank = uint16_t;
 
 inline constexpr Rank kRanksMax = 1024;
+/// A member that has no rank in the epoch.
+inline constexpr Rank kNoRank = UINT16_MAX;
 inline constexpr uint32_t kSegmentsMax = 65536;
 
 enum class Kind : uint8_t { kAuto = 0, kRing = 1, kMesh = 2 };
@@ -88,14 +90,21 @@ struct Edge {
 
 /// What one rank does with a segment. Operands are folded strictly in the order of `fold`.
 struct Node {
-    std::vector<Edge> input_to;    ///< gets this rank's own input, untouched
-    std::vector<Rank> fold;        ///< operands in order; the own rank: the own input; empty: nothing folded
-    std::vector<Edge> partial_to;  ///< gets the folded value, when this rank does not finish the segment
-    bool finishes = false;         ///< the folded value, after the average's division, is the result
+    std::vector<Edge> input_to;  ///< gets this rank's own input, untouched
+    std::vector<Rank> fold;      ///< operands in order; the own rank: the own input; empty: nothing folded
+    /// The first operand is the fold of all inputs from this rank on, around to the operand's sender. None:
+    /// it is its sender's input, as all other operands are.
+    std::optional<Rank> chain_from;
+    std::vector<Edge> partial_to;    ///< gets the folded value, when this rank does not finish the segment
+    bool finishes = false;           ///< the folded value, after the average's division, is the result
     std::optional<Rank> final_from;  ///< who sends the result, when this rank lacks it and does not finish it
     std::vector<Rank> final_to;      ///< gets the result from this rank as soon as it has it
     bool operator==(const Node&) const = default;
 };
+
+/// The ranks whose inputs are in the first `operands` operands of a node's fold, in the order of folding, in
+/// an epoch of `size` ranks.
+std::vector<Rank> folded_ranks(const Node& node, size_t operands, Rank size);
 
 /// The links of an epoch: all pairs but the dead ones.
 struct Topology {
@@ -138,7 +147,7 @@ class Plan {
    private:
     friend Plan make_plan(Kind, const Segmentation&, const Topology&, Rank);
     friend Plan make_repair_plan(Kind, const Segmentation&, const Topology&, Rank,
-                                 const std::vector<std::vector<bool>>&);
+                                 const std::vector<std::vector<bool>>&, const std::vector<Rank>&);
     Plan(Kind kind, const Segmentation& segmentation, const Topology& topology, Rank rank);
     void find_neighbours();
     void order_starts();
@@ -163,9 +172,14 @@ Plan make_plan(Kind kind, const Segmentation& segmentation, const Topology& topo
 /// The plan that completes an interrupted attempt. `finals[r]` tells which final segments rank r of the new
 /// epoch holds; what a short vector lacks is not held. A segment that somebody holds is fetched: along a
 /// breadth-first forest over live links from all of its holders, so that those without a direct link to a
-/// holder are served too. One that nobody holds is computed by make_plan's node.
+/// holder are served too. One that nobody holds is computed by make_plan's node, or where `homes` says, if it
+/// is not empty: by shard, ranks of the new epoch, as homes_of() had them in the epoch that made the attempt.
+/// The segments of a shard whose home is gone, or cannot own anything any more, are dealt out to all.
 Plan make_repair_plan(Kind kind, const Segmentation& segmentation, const Topology& topology, Rank rank,
-                      const std::vector<std::vector<bool>>& finals);
+                      const std::vector<std::vector<bool>>& finals, const std::vector<Rank>& homes = {});
+
+/// For each shard the rank that make_plan makes its owner (mesh) or lets begin it (ring).
+std::vector<Rank> homes_of(Kind kind, Rank shards, const Topology& topology);
 
 /// Rounds of the commit barrier. All-to-all in one hop up to kDirectBarrierMax members, then dissemination.
 inline constexpr Rank kDirectBarrierMax = 32;

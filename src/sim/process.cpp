@@ -214,6 +214,8 @@ void Process::evaluate(Call& call) {
         default: break;
     }
     if (!success && !unknown) check_loss(call);
+    world_.statistics().kept_bytes += outcome.result.kept_bytes;
+    world_.statistics().redo_kept_bytes += outcome.result.redo_kept_bytes;
     if (success && member_->view().connected) world_.history().view_seen(group_, node_, member_->view());
     if (call.kind == Kind::kReduce && success) {
         world_.faults().step(Fault::When::kCompleted, wire::Type::kData, node_);

@@ -31,6 +31,7 @@ const std::vector<std::pair<std::string, Switch>>& switches() {
         {"lane_reopened", &Mutations::lane_reopened},
         {"flags_sampled_again", &Mutations::flags_sampled_again},
         {"local_timeout", &Mutations::local_timeout},
+        {"keep_of_the_gone", &Mutations::keep_of_the_gone},
         {"stale_record", &Mutations::stale_record},
         {"reuse_epoch_id", &Mutations::reuse_epoch_id},
         {"any_reports", &Mutations::any_reports},
@@ -116,6 +117,8 @@ void visit_numbers(Summary& summary, Visit visit) {
     visit(s.epochs);
     visit(s.successes);
     visit(s.errors);
+    visit(s.kept_bytes);
+    visit(s.redo_kept_bytes);
     for (uint64_t& verdict : s.verdicts) visit(verdict);
 }
 

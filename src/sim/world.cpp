@@ -47,6 +47,8 @@ void Statistics::add(const Statistics& other) {
     epochs += other.epochs;
     successes += other.successes;
     errors += other.errors;
+    kept_bytes += other.kept_bytes;
+    redo_kept_bytes += other.redo_kept_bytes;
     for (size_t v = 0; v < std::size(verdicts); ++v) verdicts[v] += other.verdicts[v];
 }
 

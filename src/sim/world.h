@@ -36,7 +36,9 @@ struct Statistics {
     TimeUs virtual_time = 0;
     uint64_t processes = 0, faults = 0, evictions = 0, epochs = 0;
     uint64_t successes = 0, errors = 0;
-    uint64_t verdicts[7] = {};  ///< decisions received, by wire::Verdict
+    uint64_t kept_bytes = 0;       ///< of others' inputs that epoch changes left folded
+    uint64_t redo_kept_bytes = 0;  ///< of these, in operations that survivors ran again
+    uint64_t verdicts[7] = {};     ///< decisions received, by wire::Verdict
     void add(const Statistics& other);
 };
 

@@ -84,6 +84,7 @@ struct Decision {
     Descriptor descriptor;
     Verdict verdict = Verdict::kAbort;
     bool redo = false;  ///< with kAbort: run again in the new epoch; else report
+    bool keep = false;  ///< with `redo`: cut as before, and with what survivors have of each other's inputs
     uint8_t code = 0;   ///< Code, with kFail
     EpochId attempt;    ///< of which the verdict speaks
     uint32_t flags = 0;
@@ -92,7 +93,7 @@ struct Decision {
     bool operator==(const Decision&) const = default;
     template <class V>
     void visit(V& v) {
-        v.item(key), v.item(descriptor), v(verdict), v(redo), v(code), v.item(attempt), v(flags);
+        v.item(key), v.item(descriptor), v(verdict), v(redo), v(keep), v(code), v.item(attempt), v(flags);
         v.list(finals, kMembersMax), v.text(text);
     }
 };

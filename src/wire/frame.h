@@ -16,7 +16,7 @@ namespace pccl::wire {
 
 inline constexpr uint16_t kMagic = 0xC1CC;
 /// Raised with each incompatible change of the wire.
-inline constexpr uint16_t kProtocolVersion = 1;
+inline constexpr uint16_t kProtocolVersion = 2;
 
 inline constexpr size_t kPreambleBytes = 12;
 /// Largest body between peers.

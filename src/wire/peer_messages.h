@@ -65,9 +65,10 @@ struct Called {
     EpochId epoch;
     OpKey key;
     Descriptor descriptor;
+    std::vector<uint8_t> kept;  ///< bit per segment: the receiver's input is in what the sender has of it
     template <class V>
     void visit(V& v) {
-        v.item(epoch), v.item(key), v.item(descriptor);
+        v.item(epoch), v.item(key), v.item(descriptor), v.bytes(kept, kSegmentMapBytesMax);
     }
 };
 

@@ -174,7 +174,7 @@ class Rig {
         return out;
     }
     wire::Called called(const wire::OpKey& key, size_t count = 64) const {
-        return {epoch, key, descriptor(count)};
+        return {epoch, key, descriptor(count), {}};
     }
     wire::Mismatch mismatch(const wire::OpKey& key, size_t first, size_t second) const {
         return {epoch, key, peer(first), peer(second), descriptor(64), descriptor(65)};

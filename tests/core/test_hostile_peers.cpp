@@ -34,6 +34,17 @@ size_t flood(Rig& rig, size_t peer, size_t frames, Make make) {
 
 }  // namespace
 
+TEST_CASE("a peer that claims to keep inputs of an attempt that just began loses its link") {
+    Rig rig;
+    rig.enter();
+    rig.reduce();
+    wire::Called called = rig.called(reduce_key(0, 1));
+    called.kept = {1};
+    REQUIRE_FALSE(rig.hear(0, called));
+    called.kept.clear();
+    REQUIRE(rig.hear(1, called));
+}
+
 TEST_CASE("an empty payload is refused") {
     Rig rig;
     rig.enter();
@@ -143,8 +154,8 @@ TEST_CASE("what was kept of a promised epoch and turns out invalid costs its sen
     Rig rig;
     rig.enter().propose();
     const wire::EpochId next = rig.promised;
-    REQUIRE(rig.hear(0, wire::Called{next, reduce_key(3, 9), rig.descriptor()}));
-    REQUIRE(rig.hear(1, wire::Called{next, reduce_key(3, 1), rig.descriptor()}));
+    REQUIRE(rig.hear(0, wire::Called{next, reduce_key(3, 9), rig.descriptor(), {}}));
+    REQUIRE(rig.hear(1, wire::Called{next, reduce_key(3, 1), rig.descriptor(), {}}));
     rig.take();
     rig.install();
     const auto actions = rig.take();
@@ -162,7 +173,7 @@ TEST_CASE("a flood of frames of a promised epoch leaves room for the other peers
     Rig rig(4);
     rig.enter().propose();
     const auto call = [&](size_t i) {
-        return wire::Called{rig.promised, reduce_key(i, 1), rig.descriptor()};
+        return wire::Called{rig.promised, reduce_key(i, 1), rig.descriptor(), {}};
     };
     REQUIRE(flood(rig, 0, 1 << 20, call) < 65536);
     const size_t taken = rig.member->holdings().future_frames;

@@ -189,6 +189,29 @@ TEST_CASE("a boundary that admits newcomers never resumes an operation") {
     const wire::Decision decision = core::decide(input)[0];
     REQUIRE(decision.verdict == wire::Verdict::kAbort);
     REQUIRE(decision.redo);
+    REQUIRE_FALSE(decision.keep);
+}
+
+TEST_CASE("a redo keeps folds only where all survivors had called the same attempt") {
+    wire::Frozen one, other, none;
+    one.records.resize(1);
+    one.records[0].key = reduce_key(0, 1);
+    one.records[0].segments = 4;
+    other = one;
+    core::DecideInput input;
+    input.redo = true;
+    input.participant_gone = true;
+    input.survivors = {{member_id(1), &one}, {member_id(2), &other}};
+    REQUIRE(core::decide(input)[0].keep);
+    other.records[0].attempt.number = 7;
+    REQUIRE(core::decide(input)[0].redo);
+    REQUIRE_FALSE(core::decide(input)[0].keep);
+    input.survivors[1].second = &none;
+    REQUIRE(core::decide(input)[0].redo);
+    REQUIRE_FALSE(core::decide(input)[0].keep);
+    input.survivors[1].second = &one;
+    input.redo = false;
+    REQUIRE_FALSE(core::decide(input)[0].keep);
 }
 
 TEST_CASE("what has ended at all survivors, be it with an error, needs no decision") {
@@ -270,7 +293,7 @@ TEST_CASE("a proposal that is said again is answered again and costs nothing tha
     const wire::Propose message = rig.propose_message();
     REQUIRE(rig.tell(message));
     // The coordinator has had the answer, and another member its Install, when this one registers again.
-    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(6, 1), rig.descriptor()}));
+    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(6, 1), rig.descriptor(), {}}));
     REQUIRE(rig.member->holdings().future_frames == 1);
     rig.take();
     REQUIRE(rig.tell(message));
@@ -281,7 +304,7 @@ TEST_CASE("a proposal that is said again is answered again and costs nothing tha
     REQUIRE(rig.member->holdings().operations == 1);
 
     rig.propose();
-    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(7, 1), rig.descriptor()}));
+    REQUIRE(rig.hear(0, wire::Called{rig.promised, reduce_key(7, 1), rig.descriptor(), {}}));
     rig.propose();  // Another one: nobody can have installed the first.
     REQUIRE(rig.member->holdings().future_frames == 0);
 }

@@ -49,6 +49,80 @@ TEST_CASE("a member lost before it called: survivors are redone without it") {
     check_sums(world, all, {0, 1, 2});
 }
 
+TEST_CASE("what survivors had folded before a loss stays folded") {
+    for (const plan::Kind plan : {plan::Kind::kMesh, plan::Kind::kRing}) {
+        World world;
+        world.grow(4, 0, plan);
+        std::vector<Reduction> all;
+        for (size_t i = 0; i < 4; ++i) all.emplace_back(1000, i);
+        for (size_t i = 0; i < 3; ++i) REQUIRE(all[i].start(world, i, i == 1).ok());
+        world.settle();
+        world.kill(3);
+        uint64_t kept = 0;
+        for (size_t i = 0; i < 3; ++i) kept += all[i].result(world, i)->kept_bytes;
+        // The others' inputs in the shards of three owners, or along the chains up to the lost one.
+        const uint64_t shard_bytes = 1000 / 4 * sizeof(float);
+        REQUIRE(kept == (plan == plan::Kind::kMesh ? 3 * 2 : 1 + 2 + 1) * shard_bytes);
+        check_sums(world, all, {0, 1, 2});
+        auto again = start_all(world, 500);
+        world.settle();
+        check_sums(world, again, {0, 1, 2});
+    }
+}
+
+TEST_CASE("several are lost one after the other, and each redo keeps what it can") {
+    for (const plan::Kind plan : {plan::Kind::kMesh, plan::Kind::kRing}) {
+        World world;
+        world.grow(6, 0, plan);
+        std::vector<Reduction> all;
+        for (size_t i = 0; i < 6; ++i) all.emplace_back(3000, i);
+        for (size_t i = 0; i < 4; ++i) REQUIRE(all[i].start(world, i, i == 1).ok());
+        world.settle();
+        world.hold_data = true;
+        world.kill(5);
+        REQUIRE(all[0].result(world, 0) == nullptr);
+        world.hold_data = false;
+        REQUIRE(all[4].start(world, 4).ok());
+        world.kill(4);
+        check_sums(world, all, {0, 1, 2, 3});
+    }
+}
+
+TEST_CASE("who had not called an attempt cannot know how it was cut, so its redo is cut anew") {
+    World world;
+    world.grow(4, 0, plan::Kind::kMesh);
+    std::vector<Reduction> all;
+    for (size_t i = 0; i < 4; ++i) all.emplace_back(1000, i);
+    for (size_t i = 0; i < 2; ++i) REQUIRE(all[i].start(world, i).ok());
+    world.settle();
+    world.kill(3);
+    REQUIRE(all[0].result(world, 0) == nullptr);
+    REQUIRE(all[2].start(world, 2).ok());
+    world.settle();
+    for (size_t i = 0; i < 3; ++i) REQUIRE(all[i].result(world, i)->kept_bytes == 0);
+    check_sums(world, all, {0, 1, 2});
+}
+
+TEST_CASE("an attempt that is resumed keeps its folds, also for one that calls it later") {
+    for (const plan::Kind plan : {plan::Kind::kMesh, plan::Kind::kRing}) {
+        World world;
+        world.grow(4, 0, plan);
+        std::vector<Reduction> all;
+        for (size_t i = 0; i < 4; ++i) all.emplace_back(1000, i);
+        for (size_t i = 0; i < 3; ++i) REQUIRE(all[i].start(world, i).ok());
+        world.settle();
+        world.break_link(0, 1);
+        world.settle();
+        REQUIRE(all[3].start(world, 3).ok());
+        world.settle();
+        REQUIRE(all[0].result(world, 0)->epochs == 1);
+        uint64_t kept = 0;
+        for (size_t i = 0; i < 4; ++i) kept += all[i].result(world, i)->kept_bytes;
+        REQUIRE(kept > 0);
+        check_sums(world, all, {0, 1, 2, 3});
+    }
+}
+
 TEST_CASE("with the report policy each survivor is told exactly once, and inputs are intact") {
     World world(1);
     world.grow(3);

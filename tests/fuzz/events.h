@@ -55,8 +55,9 @@ enum class MemberEvent : uint8_t {
     kLeave,
     kHeard,
     kAsk,
+    kCalledKeeping,
 };
-inline constexpr size_t kMemberEvents = 29;
+inline constexpr size_t kMemberEvents = 30;
 
 enum class CoordinatorEvent : uint8_t {
     kOpen,

@@ -171,7 +171,16 @@ class Script {
 
     void frames_and_calls(MemberEvent event) {
         switch (event) {
-            case MemberEvent::kCalled: hear(wire::Called{any(pool_.epochs), any_key(), described()}); break;
+            case MemberEvent::kCalled:
+                hear(wire::Called{any(pool_.epochs), any_key(), described(), {}});
+                break;
+            case MemberEvent::kCalledKeeping: {
+                wire::Called called{any(pool_.epochs), any_key(), described(), {}};
+                const auto bits = input_.take(input_.below(4));
+                called.kept.assign(bits.begin(), bits.end());
+                hear(called);
+                break;
+            }
             case MemberEvent::kDone: {
                 wire::Done done{any(pool_.epochs), any_key(), described(), 0, 0};
                 done.round = static_cast<uint8_t>(input_.below(3));
@@ -374,6 +383,7 @@ class Script {
             decision.verdict = static_cast<wire::Verdict>(1 + input_.below(6));
             decision.redo = input_.flag();
             decision.code = input_.byte();
+            decision.keep = decision.redo && decision.code % 2 == 1;
             decision.attempt = any(pool_.epochs);
             if (input_.flag()) {
                 const auto bits = input_.take(3);

@@ -167,6 +167,7 @@ void write_handshakes() {
 void write_members() {
     const uint8_t reduce = event(MemberEvent::kReduce), called = event(MemberEvent::kCalled);
     const uint8_t data = event(MemberEvent::kData), land = event(MemberEvent::kLand);
+    const uint8_t keeping = event(MemberEvent::kCalledKeeping);
     const uint8_t done = event(MemberEvent::kDone), pull = event(MemberEvent::kPull);
     for (uint8_t in_place = 0; in_place < 2; ++in_place) {
         for (uint8_t plan = 0; plan < 3; ++plan) {
@@ -184,6 +185,7 @@ void write_members() {
             }
             append(seed, Bytes{event(MemberEvent::kPropose), 0, 0, event(MemberEvent::kInstall), 32, 0, 5, 1,
                                0, 0, 0, 0});
+            for (uint8_t peer = 0; peer < 3; ++peer) append(seed, Bytes{keeping, 0, 0, 0, 0, 1, peer, peer});
             for (uint8_t peer = 0; peer < 3; ++peer)
                 append(seed, Bytes{done, 0, 0, 0, peer % 2u == 0, 0, peer});
             append(seed,

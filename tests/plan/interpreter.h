@@ -55,10 +55,10 @@ inline World make_world(Kind kind, const Segmentation& segmentation, const Topol
 }
 
 inline World make_repair_world(Kind kind, const Segmentation& segmentation, const Topology& topology,
-                               std::vector<std::vector<bool>> finals) {
+                               std::vector<std::vector<bool>> finals, const std::vector<Rank>& homes = {}) {
     World world{segmentation, topology, {}, std::move(finals)};
     for (Rank rank = 0; rank < topology.size; ++rank) {
-        world.plans.push_back(make_repair_plan(kind, segmentation, topology, rank, world.finals));
+        world.plans.push_back(make_repair_plan(kind, segmentation, topology, rank, world.finals, homes));
     }
     return world;
 }

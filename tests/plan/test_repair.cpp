@@ -2,6 +2,8 @@
 // holders. Method: the interpreter runs the repair plans of all ranks for random holders and random dead
 // links.
 #include <catch2/catch.hpp>
+
+#include <algorithm>
 #include <set>
 
 #include "plan/interpreter.h"
@@ -87,6 +89,69 @@ TEST_CASE("what nobody holds is computed as in a fresh attempt", "[plan]") {
             CHECK(fresh.neighbours() == repair.neighbours());
         }
     }
+}
+
+// The homes of an epoch of `size` as its survivors see them when `gone` has left.
+std::vector<Rank> homes_without(Kind kind, Rank shards, Rank size, Rank gone) {
+    std::vector<Rank> homes = homes_of(kind, shards, complete(size));
+    for (Rank& home : homes) home = home == gone ? kNoRank : static_cast<Rank>(home > gone ? home - 1 : home);
+    return homes;
+}
+
+TEST_CASE("a plan for given homes completes everybody, whatever they are", "[plan]") {
+    std::mt19937_64 random(22);
+    for (int round = 0; round < 300; ++round) {
+        const Rank size = static_cast<Rank>(1 + random() % 12);
+        const Topology topology = round % 3 == 0 ? complete(size) : test::random_topology(random, size);
+        const Rank shards = static_cast<Rank>(1 + random() % 14);
+        const Segmentation segmentation(random() % 400, 4, shards, 64);
+        const Kind kind =
+            choose(round % 2 == 0 ? Kind::kRing : Kind::kMesh, segmentation.count() * 4, topology);
+        std::vector<Rank> homes(shards);
+        for (Rank& home : homes) home = random() % 4 == 0 ? kNoRank : static_cast<Rank>(random() % size);
+        const test::World world =
+            test::make_repair_world(kind, segmentation, topology,
+                                    round % 2 == 0 ? std::vector<std::vector<bool>>()
+                                                   : random_finals(random, size, segmentation.segments()),
+                                    homes);
+        INFO("round " << round << ", " << size << " ranks, " << topology.dead_links.size() << " dead links");
+        REQUIRE(test::check_world(world, Delivery::kRandom, random(), true) == "");
+        REQUIRE(test::check_world(world, Delivery::kHighestSenderFirst, random(), false) == "");
+    }
+}
+
+TEST_CASE("homes stay with the survivors, and the shards of the one that is gone are dealt out", "[plan]") {
+    const Rank size = 5, gone = 1;
+    const Segmentation segmentation(40000, 4, size, 256);
+    const std::vector<Rank> homes = homes_without(Kind::kMesh, size, size, gone);
+    REQUIRE(homes == std::vector<Rank>{0, kNoRank, 1, 2, 3});
+    std::vector<uint32_t> dealt(size - 1u, 0);
+    for (Rank rank = 0; rank < size - 1; ++rank) {
+        const Plan plan = make_repair_plan(Kind::kMesh, segmentation, complete(size - 1), rank, {}, homes);
+        for (uint32_t segment = 0; segment < segmentation.segments(); ++segment) {
+            const Rank home = homes[segmentation.shard_of(segment)];
+            if (home == kNoRank) {
+                dealt[rank] += plan.node(segment).finishes;
+            } else {
+                CHECK(plan.node(segment).finishes == (home == rank));
+            }
+        }
+    }
+    const auto [least, most] = std::minmax_element(dealt.begin(), dealt.end());
+    CHECK(*most - *least <= 1);
+    CHECK(*least >= segmentation.segments_of(gone) / (size - 1u));
+}
+
+TEST_CASE("the inputs in a fold are told in its order", "[plan]") {
+    const Segmentation segmentation(100, 4, 5, 64);
+    const Plan ring = make_plan(Kind::kRing, segmentation, complete(5), 1);
+    const Node& chain = ring.node(segmentation.first_segment(3));  // 3, 4, 0, 1, 2
+    CHECK(folded_ranks(chain, 0, 5).empty());
+    CHECK(folded_ranks(chain, 1, 5) == std::vector<Rank>{3, 4, 0});
+    CHECK(folded_ranks(chain, 2, 5) == std::vector<Rank>{3, 4, 0, 1});
+    CHECK(folded_ranks(chain, 9, 5) == std::vector<Rank>{3, 4, 0, 1});
+    const Plan mesh = make_plan(Kind::kMesh, segmentation, complete(5), 1);
+    CHECK(folded_ranks(mesh.node(segmentation.first_segment(1)), 3, 5) == std::vector<Rank>{0, 1, 2});
 }
 
 TEST_CASE("holders share the load", "[plan]") {

@@ -245,6 +245,25 @@ TEST_CASE("a member is stopped for a while") {
     });
 }
 
+TEST_CASE("what survivors folded while a member was silent is kept by the redo") {
+    const auto silent = [](Kind kind, uint32_t losses) {
+        return run_variants(60, 5, [=](Scenario& scenario, uint32_t v) {
+            scenario.constants.retry_policy = 0;
+            scenario.constants.segment_bytes = 128;
+            scenario.count_max = 1500;
+            for (uint32_t i = 0; i < losses; ++i)
+                scenario.faults.push_back(
+                    fault_at(kind, When::kPartialLanded, Type::kData, 3 * v + i * (1 + v % 50)));
+        });
+    };
+    CHECK(silent(Kind::kVanish, 1).redo_kept_bytes > 10'000);
+    CHECK(silent(Kind::kCrash, 1).redo_kept_bytes > 1000);
+    CHECK(silent(Kind::kVanish, 2).redo_kept_bytes > 10'000);
+    const Statistics s = silent(Kind::kSever, 2);
+    CHECK(s.kept_bytes > 1000);
+    CHECK(s.redo_kept_bytes == 0);
+}
+
 TEST_CASE("a host disappears without a word") {
     const Statistics s = run_variants(20, 4, [](Scenario& scenario, uint32_t v) {
         scenario.faults.push_back(fault_at(Kind::kVanish, When::kPartialLanded, Type::kData, 3 * v));
@@ -401,6 +420,17 @@ TEST_CASE("an install that is not sent again is noticed") {
         // The answer is under way, the install is not yet.
         scenario.faults.push_back(
             fault_at(Kind::kCoordinatorLoss, When::kFrameToCoordinator, Type::kFrozen, 4 + v % 4));
+    }));
+}
+
+TEST_CASE("a redo that keeps what the lost member's input is in is noticed") {
+    CHECK(found_within(60, 5, &core::Mutations::keep_of_the_gone, "I2", [](Scenario& scenario, uint32_t v) {
+        scenario.constants.retry_policy = 0;
+        scenario.constants.segment_bytes = 128;
+        scenario.constants.plan = static_cast<uint8_t>(plan::Kind::kRing);
+        scenario.count_max = 1500;
+        // Killed in the middle, it leaves its input in folds that are on their way round.
+        scenario.faults.push_back(fault_at(Kind::kCrash, When::kPartialLanded, Type::kData, 3 * v));
     }));
 }
 

@@ -147,10 +147,11 @@ TEST_CASE("rules whose breach shows in random runs") {
         {"no_restore", "I2", 100},
         {"no_tombstone", "I1", 150},
         {"accept_old_epoch", "I5", 100},
-        {"forget_returned", "I1 I3", 50, 1001},
+        {"forget_returned", "I1 I3", 50, 2411},
         {"lane_reopened", "I3", 200},
         {"flags_sampled_again", "I1", 50, 491},
         {"local_timeout", "I1", 1200},
+        {"keep_of_the_gone", "I2", 100, 951},
         {"stale_record", "I5", 120},
     };
     for (const Rule& rule : rules) {
@@ -176,7 +177,7 @@ TEST_CASE("rules that others back up can be broken alone") {
 TEST_CASE("a summary goes through a pipe unchanged") {
     SeedOptions options;
     options.mutation = "no_restore";
-    const Summary summary = run_seeds(1, 60, 5, options, [](uint64_t, const RunResult&) {});
+    const Summary summary = run_seeds(1, 160, 5, options, [](uint64_t, const RunResult&) {});
     REQUIRE(summary.failed.size() > 1);
     Summary back;
     REQUIRE(read_summary(write_summary(summary), &back));

@@ -42,8 +42,9 @@ void write_statistics(std::FILE* out, const Arguments& arguments, const sim::Sum
                  s.processes, s.faults, s.evictions);
     std::fprintf(out,
                  "  \"epochs\": %" PRIu64 ",\n  \"calls_succeeded\": %" PRIu64
-                 ",\n  \"calls_failed\": %" PRIu64 ",\n",
-                 s.epochs, s.successes, s.errors);
+                 ",\n  \"calls_failed\": %" PRIu64 ",\n  \"bytes_kept\": %" PRIu64
+                 ",\n  \"bytes_kept_by_redos\": %" PRIu64 ",\n",
+                 s.epochs, s.successes, s.errors, s.kept_bytes, s.redo_kept_bytes);
     const char* const kVerdicts[] = {"", "fail", "commit", "finish", "cancel", "resume", "abort"};
     std::fprintf(out, "  \"decisions\": {");
     for (size_t v = 1; v < std::size(kVerdicts); ++v) {
@@ -155,10 +156,11 @@ int run(const Arguments& arguments) {
     std::fprintf(text_out(arguments),
                  "%" PRIu64 " seeds from %" PRIu64 ", %zu failed; %" PRIu64
                  " events, %.2f virtual hours, %" PRIu64 " processes, %" PRIu64 " faults, %" PRIu64
-                 " epochs, %" PRIu64 " calls succeeded, %" PRIu64 " failed; %.1f s\n",
+                 " epochs, %" PRIu64 " calls succeeded, %" PRIu64 " failed, %" PRIu64 " bytes kept, %" PRIu64
+                 " by redos; %.1f s\n",
                  summary.seeds, arguments.first, summary.failed.size(), s.events,
                  static_cast<double>(s.virtual_time) / 3.6e9, s.processes, s.faults, s.epochs, s.successes,
-                 s.errors, wall_s);
+                 s.errors, s.kept_bytes, s.redo_kept_bytes, wall_s);
     if (!write_json(arguments, summary, wall_s)) return 2;
     if (!sound) return 3;
     return summary.failed.empty() ? 0 : 1;
