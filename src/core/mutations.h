@@ -14,6 +14,7 @@ struct Mutations {
     bool no_restore = false;              ///< do not restore in-place buffers after an abort
     bool no_tombstone = false;            ///< do not remember reports for operations that were not called yet
     bool accept_old_epoch = false;        ///< do not drop frames of older epochs
+    bool no_credit = false;               ///< eager data is neither paid for nor counted
     bool flags_left_out = false;          ///< decisions do not carry the barrier's flags
     bool joiners_decide = false;          ///< count newcomers among the survivors in decisions
     bool no_resend = false;  ///< do not send the last Install again to a member that registers again
@@ -37,6 +38,7 @@ struct Mutations {
     static constexpr bool no_restore = false;
     static constexpr bool no_tombstone = false;
     static constexpr bool accept_old_epoch = false;
+    static constexpr bool no_credit = false;
     static constexpr bool flags_left_out = false;
     static constexpr bool joiners_decide = false;
     static constexpr bool no_resend = false;

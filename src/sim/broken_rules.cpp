@@ -27,6 +27,7 @@ const std::vector<BrokenRule>& broken_rules() {
         {"M14", "local_timeout", &Mutations::local_timeout},
         {"M15", "reuse_epoch_id", &Mutations::reuse_epoch_id, &Mutations::thaw_between_proposals},
         {"I2", "no_restore", &Mutations::no_restore},
+        {"I4", "no_credit", &Mutations::no_credit},
         {"I5", "accept_old_epoch", &Mutations::accept_old_epoch},
     };
     return kRules;

@@ -148,6 +148,7 @@ TEST_CASE("rules whose breach shows in random runs") {
         {"no_freeze", "I1 I2 I5", 150},
         {"no_restore", "I2", 100},
         {"no_tombstone", "I1", 150},
+        {"no_credit", "I4", 50, 201},
         {"accept_old_epoch", "I5", 100},
         {"forget_returned", "I1 I3", 50},
         {"no_resend", "I3", 300},
