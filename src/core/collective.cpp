@@ -119,7 +119,7 @@ bool Collective::next(Rank to, const Gate& gate, Out& out) {
     return true;
 }
 
-Collective::Landing Collective::place(Rank from, const wire::Data& header, uint32_t bytes) {
+Collective::Landing Collective::place(Rank from, const wire::Data& header, uint32_t bytes, uint8_t* slot) {
     const uint32_t segment = header.object;
     if (segment >= segments()) return {nullptr, false, "a segment beyond the operation's last"};
     const auto range = segmentation_.range(segment);
@@ -151,7 +151,7 @@ Collective::Landing Collective::place(Rank from, const wire::Data& header, uint3
         save(segment, range);
         return {result(range), false, nullptr};
     }
-    uint8_t* slot = slots_.take(bytes);
+    if (slot == nullptr) slot = slots_.take(bytes);
     return {slot, slot != nullptr, slot == nullptr ? "no memory for an operand" : nullptr};
 }
 

@@ -270,7 +270,7 @@ void MemberState::take_early(TimeUs now, Op& op) {
     for (EarlyData& data : early) {
         const auto rank = rank_of(data.from);
         Collective::Landing landing;
-        if (rank && op.run) landing = op.run->place(*rank, data.header, data.bytes);
+        if (rank && op.run) landing = op.run->place(*rank, data.header, data.bytes, data.slot);
         if (landing.data == nullptr) {
             log(LogLevel::kWarn, "dropped data of " + op.key.text() + " from " + who(data.from) + ": " +
                                      (landing.error != nullptr ? landing.error : "the operation takes none"));
@@ -278,7 +278,6 @@ void MemberState::take_early(TimeUs now, Op& op) {
             slots_.give(data.slot);
             continue;
         }
-        if (landing.is_slot) slots_.give(landing.data);
         PCCL_ASSERT(data.header.phase == wire::Phase::kPartial);  // place() admits nothing else early
         op.run->landed(*rank, data.header, data.slot, true, data.bytes);
         link_of(*rank)->heard = now;
