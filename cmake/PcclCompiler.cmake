@@ -43,6 +43,10 @@ if(PCCL_WERROR)
     target_compile_options(pccl_flags INTERFACE -Werror)
 endif()
 
+if(PCCL_FAULT_SITES)
+    target_compile_definitions(pccl_flags INTERFACE PCCL_FAULT_SITES=1)
+endif()
+
 if(PCCL_SANITIZE)
     # Global, so that the tests, the examples and the precompiled test runner agree with the library.
     add_compile_options(-fsanitize=${PCCL_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)

@@ -241,7 +241,7 @@ bool Collective::next(Rank to, const Gate& gate, Out& out) {
     return true;
 }
 
-Collective::Landing Collective::place(Rank from, const wire::Data& header, uint32_t bytes) {
+Collective::Landing Collective::place(Rank from, const wire::Data& header, uint32_t bytes, uint8_t* slot) {
     const uint32_t segment = header.object;
     const auto refused = [](const char* why) { return Landing{nullptr, false, why}; };
     if (segment >= segments()) return refused("a segment beyond the operation's last");
@@ -273,7 +273,7 @@ Collective::Landing Collective::place(Rank from, const wire::Data& header, uint3
         save(segment, range);
         return {result(range), false, nullptr};
     }
-    uint8_t* slot = slots_.take(bytes);
+    if (slot == nullptr) slot = slots_.take(bytes);
     return {slot, slot != nullptr, slot == nullptr ? "no memory for an operand" : nullptr};
 }
 

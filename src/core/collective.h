@@ -107,8 +107,8 @@ class Collective {
     /// The next frame for a rank that the gate lets through; false if there is none.
     bool next(Rank to, const Gate& gate, Out& out);
 
-    /// Where a payload from `from` goes.
-    Landing place(Rank from, const wire::Data& header, uint32_t bytes);
+    /// Where a payload from `from` goes. One that is here already, in `slot`, stays there.
+    Landing place(Rank from, const wire::Data& header, uint32_t bytes, uint8_t* slot = nullptr);
     /// The payload is there. With a slot, the collective owns it from now on.
     void landed(Rank from, const wire::Data& header, uint8_t* data, bool is_slot, uint32_t bytes);
     /// The payload will not come: undoes place(), but for the slot, which the caller gives back.

@@ -199,11 +199,14 @@ void CoordinatorState::check_votes(TimeUs now) {
         if (group.proposal || group.installing) return;
     }
     bool update = false, optimize = false;
+    size_t voted = 0, missing = 0;
     for (const auto& [id, member] : members_) {
         if (member.stage != Stage::kAdmitted) continue;
-        if (!member.vote || member.vote->round != rounds_ + 1) return;
-        (member.vote->kind == wire::VoteKind::kUpdate ? update : optimize) = true;
+        const bool votes = member.vote && member.vote->round == rounds_ + 1;
+        ++(votes ? voted : missing);
+        if (votes) (member.vote->kind == wire::VoteKind::kUpdate ? update : optimize) = true;
     }
+    if (missing > 0 && !(config_.mutations.early_boundary && voted > missing)) return;
     if (update && optimize) {
         end_round(rounds_ + 1, Code::INVALID_USAGE,
                   "some members called for an update of the topology, others for its optimisation");

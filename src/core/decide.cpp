@@ -144,9 +144,10 @@ void decide_one(const DecideInput& input, const std::vector<Entry>& entries, wir
     }
     out.flags = flags_of(entries);
     const bool complete = std::all_of(entries.begin(), entries.end(), at_least_complete);
-    const bool any_complete = std::any_of(entries.begin(), entries.end(), at_least_complete);
+    const auto many = static_cast<size_t>(std::count_if(entries.begin(), entries.end(), at_least_complete));
     const bool is_reduce = out.key.kind == wire::OpKind::kReduce;
-    if ((complete && same_attempt) || (input.mutations.commit_if_any_complete && any_complete)) {
+    if ((complete && same_attempt) || (input.mutations.commit_if_any_complete && many > 0) ||
+        (input.mutations.commit_on_majority && 2 * many > entries.size())) {
         out.verdict = wire::Verdict::kCommit;
     } else if (is_reduce && all_called && same_attempt && sample != nullptr &&
                all_finals_held(entries, sample->segments)) {

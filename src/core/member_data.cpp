@@ -15,7 +15,7 @@ Collective::Gate MemberState::gate_of(const Op& op, plan::Rank rank, const Link&
     Collective::Gate gate;
     gate.receiver_called = op.remote_called[rank];
     gate.all_called = all_called(op);
-    gate.eager_left = link.flow.eager_left;
+    gate.eager_left = config_.mutations.no_credit ? ~uint64_t{0} : link.flow.eager_left;
     gate.slots_left = link.flow.slots_left;
     return gate;
 }
@@ -48,7 +48,8 @@ bool MemberState::fill(TimeUs now, Op& op, plan::Rank rank, Link& link, DataOut&
         out.header.charge = piece.charge;
         out.header.object = piece.segment;
         out.payload = piece.payload;
-        if (piece.charge == wire::Charge::kEager) link.flow.eager_left -= eager_cost(piece.payload.size());
+        if (piece.charge == wire::Charge::kEager && !config_.mutations.no_credit)
+            link.flow.eager_left -= eager_cost(piece.payload.size());
         if (piece.charge == wire::Charge::kSlot) --link.flow.slots_left;
     } else {
         SharedState::Out piece;
@@ -88,6 +89,7 @@ void MemberState::announce_all(Op& op) {
 /// Counts what a sender charged; false when it exceeds what it was given.
 bool MemberState::charge_received(Link& link, wire::Charge charge, uint32_t bytes) {
     if (charge == wire::Charge::kEager) {
+        if (config_.mutations.no_credit) return true;
         if (link.flow.eager_held + eager_cost(bytes) > config_.eager_bytes_per_peer) return false;
         link.flow.eager_held += eager_cost(bytes);
     } else if (charge == wire::Charge::kSlot) {
@@ -144,7 +146,8 @@ Place MemberState::place(TimeUs now, const MemberId& peer, const wire::Data& hea
         if (header.charge != wire::Charge::kEager || header.phase != wire::Phase::kPartial)
             return violation("data of a new epoch that does not come on eager credit");
         // That epoch's credits are new; what is still held of the current one does not count against them.
-        if (link.flow.future_held + eager_cost(bytes) > config_.eager_bytes_per_peer)
+        if (link.flow.future_held + eager_cost(bytes) > config_.eager_bytes_per_peer &&
+            !config_.mutations.no_credit)
             return violation("more data of a new epoch than its credit");
         uint8_t* slot = slots_.take(bytes);
         if (slot == nullptr) return violation("no memory for early data");
@@ -267,7 +270,7 @@ void MemberState::take_early(TimeUs now, Op& op) {
     for (EarlyData& data : early) {
         const auto rank = rank_of(data.from);
         Collective::Landing landing;
-        if (rank && op.run) landing = op.run->place(*rank, data.header, data.bytes);
+        if (rank && op.run) landing = op.run->place(*rank, data.header, data.bytes, data.slot);
         if (landing.data == nullptr) {
             log(LogLevel::kWarn, "dropped data of " + op.key.text() + " from " + who(data.from) + ": " +
                                      (landing.error != nullptr ? landing.error : "the operation takes none"));
@@ -275,7 +278,6 @@ void MemberState::take_early(TimeUs now, Op& op) {
             slots_.give(data.slot);
             continue;
         }
-        if (landing.is_slot) slots_.give(landing.data);
         PCCL_ASSERT(data.header.phase == wire::Phase::kPartial);  // place() admits nothing else early
         op.run->landed(*rank, data.header, data.slot, true, data.bytes);
         link_of(*rank)->heard = now;

@@ -64,6 +64,12 @@ bool MemberState::on_propose(TimeUs now, wire::Propose message) {
     // It is said again to a member that has registered again. Others may have installed it already, on an
     // earlier answer: what they have sent since then is kept.
     const bool repeated = frozen_ && message.id == promised_;
+    if (config_.mutations.thaw_between_proposals && frozen_ &&
+        (!repeated || config_.mutations.reuse_epoch_id)) {
+        frozen_ = false;
+        run_queue(now);
+        frozen_ = true;
+    }
     promised_ = message.id;
     run_ = message.run;
     proposal_ = std::move(message);
@@ -272,7 +278,8 @@ void MemberState::apply(TimeUs now, Op& op, const wire::Decision& decision) {
         case wire::Verdict::kCommit:
             // Even the test that breaks this rule needs a result to end with.
             if (!op.in_barrier &&
-                (!config_.mutations.commit_if_any_complete || (op.shared && !op.shared->elected()))) {
+                (!(config_.mutations.commit_if_any_complete || config_.mutations.commit_on_majority) ||
+                 (op.shared && !op.shared->elected()))) {
                 return end(now, op,
                            {Code::INTERNAL_ERROR, what + ": committed without this member's result"});
             }

@@ -70,8 +70,12 @@ wire::Frozen MemberState::frozen_answer(TimeUs now) {
     answer.wants_counter_reset = tags_in_use() > config_.tags_max;
     for (const auto& [name, tag] : tags_) {
         const bool open = ops_.count({name.first, name.second, tag.calls}) != 0;
-        answer.counters.push_back({name.first, name.second, tag.calls - (open && tag.calls > 0 ? 1 : 0)});
-        if (config_.mutations.forget_returned) continue;
+        const uint64_t ended = tag.calls - (open && tag.calls > 0 ? 1 : 0);
+        if (config_.mutations.forget_returned) {
+            answer.counters.push_back({name.first, name.second, ended - tag.last.size()});
+            continue;
+        }
+        answer.counters.push_back({name.first, name.second, ended});
         answer.records.insert(answer.records.end(), tag.last.begin(), tag.last.end());
     }
     list_reports(answer);

@@ -7,12 +7,14 @@ struct Mutations {
 #ifdef PCCL_TESTING
     bool no_barrier = false;              ///< return as soon as the own result is complete
     bool majority_barrier = false;        ///< return when more than half have reported
+    bool commit_on_majority = false;      ///< decide commit when more than half are data-complete
     bool commit_if_any_complete = false;  ///< decide commit when anybody is data-complete
     bool no_freeze = false;               ///< go on in the old epoch after answering a proposal
-    bool forget_returned = false;         ///< leave ended operations out of the records
+    bool forget_returned = false;         ///< leave what has ended since the last Install out of the answer
     bool no_restore = false;              ///< do not restore in-place buffers after an abort
     bool no_tombstone = false;            ///< do not remember reports for operations that were not called yet
     bool accept_old_epoch = false;        ///< do not drop frames of older epochs
+    bool no_credit = false;               ///< eager data is neither paid for nor counted
     bool flags_left_out = false;          ///< decisions do not carry the barrier's flags
     bool joiners_decide = false;          ///< count newcomers among the survivors in decisions
     bool no_resend = false;  ///< do not send the last Install again to a member that registers again
@@ -24,15 +26,21 @@ struct Mutations {
     bool stale_record = false;      ///< restart from the record before the last one
     bool reuse_epoch_id = false;  ///< propose anew under the same id, and read the old connection of a member
     bool any_reports = false;     ///< take a run without a record up with whoever has reported
+
+    // Not rules of their own: defences that do a broken rule's work, switched off together with it.
+    bool early_boundary = false;          ///< begin a boundary when more than half have voted
+    bool thaw_between_proposals = false;  ///< calls that waited begin between two proposals, in the old epoch
 #else
     static constexpr bool no_barrier = false;
     static constexpr bool majority_barrier = false;
+    static constexpr bool commit_on_majority = false;
     static constexpr bool commit_if_any_complete = false;
     static constexpr bool no_freeze = false;
     static constexpr bool forget_returned = false;
     static constexpr bool no_restore = false;
     static constexpr bool no_tombstone = false;
     static constexpr bool accept_old_epoch = false;
+    static constexpr bool no_credit = false;
     static constexpr bool flags_left_out = false;
     static constexpr bool joiners_decide = false;
     static constexpr bool no_resend = false;
@@ -43,6 +51,8 @@ struct Mutations {
     static constexpr bool stale_record = false;
     static constexpr bool reuse_epoch_id = false;
     static constexpr bool any_reports = false;
+    static constexpr bool early_boundary = false;
+    static constexpr bool thaw_between_proposals = false;
 #endif
 };
 

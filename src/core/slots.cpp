@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/fault.h"
 
 namespace pccl::core {
 namespace {
@@ -31,6 +32,7 @@ uint8_t* SlotPool::take(size_t bytes) {
     const size_t rounded = std::bit_ceil(bytes < 256 ? size_t{256} : bytes);
     const int index = std::countr_zero(rounded);
     PCCL_ASSERT(index < kClasses);
+    if (PCCL_FAULT(kSlotMemory)) return nullptr;
     if (!free_[index].empty()) {
         uint8_t* slot = free_[index].back();
         free_[index].pop_back();

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/contain.h"
+#include "base/fault.h"
 #include "core/coordinator.h"
 #include "runtime/listener_set.h"
 #include "runtime/os_random.h"
@@ -442,7 +443,8 @@ void MasterServer::Impl::arm_timer() {
         return;
     }
     const TimeUs wait = std::max<TimeUs>(next - now_us(), 0);
-    const auto wait_ms = static_cast<uint64_t>((wait + kMillisecond - 1) / kMillisecond);
+    auto wait_ms = static_cast<uint64_t>((wait + kMillisecond - 1) / kMillisecond);
+    if (PCCL_FAULT(kEarlyTimer)) wait_ms = 0;
     uv_update_time(&loop_);
     uv_timer_start(
         &timer_,

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "base/fault.h"
 #include "kernel/hash.h"
 #include "wire/codec.h"
 
@@ -152,7 +153,12 @@ Status RecordFile::store(std::span<const uint8_t> body) {
     const std::string temporary = directory_ + "/" + kTemporaryName;
     Descriptor file(::openat(directory_fd_, kTemporaryName, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (file.get() < 0) return failure("cannot create", temporary);
-    if (!write_all(file.get(), wire::encode(head_of(body))) || !write_all(file.get(), body)) {
+    const bool written = write_all(file.get(), wire::encode(head_of(body))) && write_all(file.get(), body);
+    if (PCCL_FAULT(kRecordFails)) {
+        errno = ENOSPC;
+        return failure("cannot write", temporary);
+    }
+    if (!written) {
         return failure("cannot write", temporary);
     }
     if (::fsync(file.get()) != 0) return failure("cannot synchronise", temporary);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "runtime/session.h"
 
 namespace pccl::runtime {
@@ -87,7 +88,8 @@ void Session::loop_work() {
         uv_timer_start(&lease_timer_, ticked, kLeaseMs, kLeaseMs);
     }
     if (arm && at != kNever) {
-        const TimeUs left_ms = std::max<TimeUs>((at - now() + kMillisecond - 1) / kMillisecond, 0);
+        TimeUs left_ms = std::max<TimeUs>((at - now() + kMillisecond - 1) / kMillisecond, 0);
+        if (PCCL_FAULT(kEarlyTimer)) left_ms = 0;
         uv_update_time(loop_.loop());
         const auto fired = [](uv_timer_t* timer) {
             auto* session = static_cast<Session*>(timer->data);

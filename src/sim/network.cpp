@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sim/memory_bound.h"
 #include "sim/world.h"
 
 namespace pccl::sim {
@@ -37,8 +38,14 @@ void Network::send(int node, const MemberId& peer, wire::Type type, std::vector<
     auto frame = std::make_unique<Frame>();
     frame->type = type;
     frame->body = std::move(body);
-    link->lanes[side][0].waiting.push_back(std::move(frame));
+    Lane& lane = link->lanes[side][0];
+    lane.waiting.push_back(std::move(frame));
     start(*link, side, 0);
+    const size_t window = world_.scenario().window;
+    if (lane.waiting.size() > window + queue_bound(world_.scenario(), neighbours(node).size())) {
+        world_.fail("I4", World::name(node) + " has " + std::to_string(lane.waiting.size()) +
+                              " frames that wait to be sent to one peer");
+    }
 }
 
 void Network::pull(int node, const MemberId& peer) {

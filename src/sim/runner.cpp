@@ -2,58 +2,25 @@
 
 #include <algorithm>
 #include <sstream>
-#include <utility>
+
+#include "sim/broken_rules.h"
 
 namespace pccl::sim {
-
-namespace {
-
-#ifndef PCCL_TESTING
-#error "the simulator is built against the testing variant of the core"
-#endif
-
-using Switch = bool core::Mutations::*;
-
-const std::vector<std::pair<std::string, Switch>>& switches() {
-    using core::Mutations;
-    static const std::vector<std::pair<std::string, Switch>> kSwitches = {
-        {"no_barrier", &Mutations::no_barrier},
-        {"majority_barrier", &Mutations::majority_barrier},
-        {"commit_if_any_complete", &Mutations::commit_if_any_complete},
-        {"no_freeze", &Mutations::no_freeze},
-        {"forget_returned", &Mutations::forget_returned},
-        {"no_restore", &Mutations::no_restore},
-        {"no_tombstone", &Mutations::no_tombstone},
-        {"accept_old_epoch", &Mutations::accept_old_epoch},
-        {"flags_left_out", &Mutations::flags_left_out},
-        {"joiners_decide", &Mutations::joiners_decide},
-        {"no_resend", &Mutations::no_resend},
-        {"lane_reopened", &Mutations::lane_reopened},
-        {"flags_sampled_again", &Mutations::flags_sampled_again},
-        {"local_timeout", &Mutations::local_timeout},
-        {"keep_of_the_gone", &Mutations::keep_of_the_gone},
-        {"stale_record", &Mutations::stale_record},
-        {"reuse_epoch_id", &Mutations::reuse_epoch_id},
-        {"any_reports", &Mutations::any_reports},
-    };
-    return kSwitches;
-}
-
-}  // namespace
 
 const std::vector<std::string>& mutation_names() {
     static const std::vector<std::string> kNames = [] {
         std::vector<std::string> names;
-        for (const auto& [name, flag] : switches()) names.push_back(name);
+        for (const BrokenRule& rule : broken_rules()) names.push_back(rule.name);
         return names;
     }();
     return kNames;
 }
 
 bool set_mutation(const std::string& name, core::Mutations* mutations) {
-    for (const auto& [known, flag] : switches()) {
-        if (known != name) continue;
-        mutations->*flag = true;
+    for (const BrokenRule& rule : broken_rules()) {
+        if (rule.name != name) continue;
+        mutations->*rule.broken = true;
+        if (rule.defence != nullptr) mutations->*rule.defence = true;
         return true;
     }
     return false;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "sim/memory_bound.h"
+
 namespace pccl::sim {
 
 namespace {
@@ -151,6 +153,7 @@ void World::dispatch(const Event& event) {
 void World::after(int node) {
     if (node == kCoordinatorNode) coordinator_->after_event();
     if (node >= 0 && alive(node)) process(node).settle();
+    if (node >= 0 && alive(node)) check_memory(*this, process(node));
 }
 
 void World::schedule(TimeUs delay, EventKind kind, int node, uint32_t object, uint32_t detail,

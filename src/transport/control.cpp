@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/contain.h"
+#include "base/fault.h"
 #include "transport/address.h"
 #include "transport/resolver.h"
 #include "wire/frame.h"
@@ -241,6 +242,7 @@ void ControlConnection::Impl::attempt_failed(const std::string& what, const std:
 void ControlConnection::Impl::connected(int status, uint64_t of_attempt) {
     if (state != State::kConnecting || of_attempt != attempt) return;
     const std::string what = addresses[next_address - 1].text();
+    if (PCCL_FAULT(kCoordinatorFails)) status = UV_ECONNREFUSED;
     if (status != 0) return attempt_failed(what, error_text(status));
     const SocketAddress mine = address_of(&socket->handle, uv_tcp_getsockname);
     const SocketAddress theirs = address_of(&socket->handle, uv_tcp_getpeername);
@@ -329,6 +331,7 @@ void ControlConnection::Impl::received(ssize_t bytes, const uint8_t* data) {
                                      : error_text(static_cast<int>(bytes)));
     }
     if (state != State::kOpen) return;
+    PCCL_FAULT_ALLOCATION(kControlMemory);
     in.insert(in.end(), data, data + bytes);
     parse();
 }

@@ -4,10 +4,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "base/check.h"
+#include "base/fault.h"
 
 namespace pccl::transport {
 
@@ -102,6 +104,11 @@ void Poller::give() {
 }
 
 void Poller::wait(int timeout_ms, Ready* out) {
+    if (PCCL_FAULT(kEarlyReturn)) {
+        out->count = 0;
+        out->woken = false;
+        return;
+    }
     out->count = epoll_wait(inner_, out->events.data(), static_cast<int>(kEventsPerWait), timeout_ms);
     out->woken = false;
     if (out->count < 0)
@@ -109,6 +116,7 @@ void Poller::wait(int timeout_ms, Ready* out) {
 }
 
 void Poller::dispatch(Ready& ready) {
+    if (PCCL_FAULT(kReverseOrder)) std::reverse(ready.events.begin(), ready.events.begin() + ready.count);
     for (int i = 0; i < ready.count; ++i) {
         const epoll_event& event = ready.events[static_cast<size_t>(i)];
         if (event.data.u64 == kWakeKey) {
@@ -120,7 +128,12 @@ void Poller::dispatch(Ready& ready) {
         const auto slot = static_cast<Slot>(event.data.u64);
         if (slot >= entries_.size() || key(slot) != event.data.u64) continue;
         Watcher* watcher = entries_[slot].watcher;
-        if (watcher != nullptr) watcher->ready(event.events);
+        if (watcher == nullptr) continue;
+        if (PCCL_FAULT(kSpuriousWakeup)) {
+            watcher->ready(event.events | (entries_[slot].events & static_cast<uint32_t>(EPOLLIN)));
+        } else {
+            watcher->ready(event.events);
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 // frame once the buffers have their size. Work per event is bounded, so that no lane starves the others.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <array>
 #include <memory>
 #include <string>
@@ -57,6 +59,7 @@ class TcpLane final : public Lane, private Poller::Watcher {
     void receive();
     void receive_discarding();
     ssize_t receive_some(size_t* asked);
+    ssize_t send_some(msghdr& message, size_t total);
     void account(size_t bytes);
     void parse();
     bool parse_header();

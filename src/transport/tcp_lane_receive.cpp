@@ -7,7 +7,9 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "transport/tcp_lane.h"
+#include "transport/tcp_socket.h"
 
 namespace pccl::transport {
 
@@ -60,6 +62,12 @@ ssize_t TcpLane::receive_some(size_t* asked) {
     msghdr message{};
     message.msg_iov = parts;
     message.msg_iovlen = count;
+    if (PCCL_FAULT(kReadAgain)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    const size_t bytes = PCCL_FAULT_PART(kShortRead, *asked);
+    if (bytes < *asked) shorten(message, bytes);
     for (;;) {
         const ssize_t n = ::recvmsg(fd_, &message, MSG_DONTWAIT);
         if (n >= 0 || errno != EINTR) return n;

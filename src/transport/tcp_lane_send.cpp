@@ -7,7 +7,9 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "transport/tcp_lane.h"
+#include "transport/tcp_socket.h"
 #include "wire/codec.h"
 
 namespace pccl::transport {
@@ -64,6 +66,17 @@ size_t TcpLane::data_left() const {
     return data_active_ ? data_header_.size() + data_out_.payload.size() - data_sent_ : 0;
 }
 
+/// One sendmsg.
+ssize_t TcpLane::send_some(msghdr& message, size_t total) {
+    if (PCCL_FAULT(kWriteAgain)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    const size_t bytes = PCCL_FAULT_PART(kShortWrite, total);
+    if (bytes < total) shorten(message, bytes);
+    return ::sendmsg(fd_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 void TcpLane::pump() {
     size_t pumped = 0;
     while (fd_ >= 0 && !blocked_ && !ended_) {
@@ -92,7 +105,7 @@ void TcpLane::pump() {
         msghdr message{};
         message.msg_iov = parts;
         message.msg_iovlen = count;
-        const ssize_t n = ::sendmsg(fd_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        const ssize_t n = send_some(message, total);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
             lose(std::string("cannot send: ") + std::strerror(errno));

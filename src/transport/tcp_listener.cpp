@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/fault.h"
 #include "transport/tcp_socket.h"
 
 namespace pccl::transport {
@@ -107,12 +108,14 @@ void TcpListener::ready(uint32_t) {
     for (int i = 0; i < kAcceptsPerEvent && fd_ >= 0; ++i) {
         SocketAddress remote;
         remote.length = sizeof remote.storage;
-        const int fd = ::accept4(fd_, remote.raw(), &remote.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        const bool refused = PCCL_FAULT(kAcceptFails);
+        const int fd =
+            refused ? -1 : ::accept4(fd_, remote.raw(), &remote.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             on_accept_(fd, remote);
             continue;
         }
-        const int error = errno;
+        const int error = refused ? EMFILE : errno;
         if (error == EAGAIN || error == EWOULDBLOCK) return;
         if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
             poller_.remove(slot_);

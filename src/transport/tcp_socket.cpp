@@ -1,11 +1,14 @@
 #include "transport/tcp_socket.h"
 
 #include <netinet/tcp.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+
+#include "base/fault.h"
 
 namespace pccl::transport {
 
@@ -19,6 +22,10 @@ void set_option(int fd, int level, int name, int value) {
 
 void set_lane_options(int fd, const TcpOptions& options) {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (PCCL_FAULT(kTinyWindow)) {
+        set_option(fd, SOL_SOCKET, SO_SNDBUF, 1);
+        set_option(fd, SOL_SOCKET, SO_RCVBUF, 1);
+    }
     set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, static_cast<int>(options.unsent_bytes));
     const auto liveness_ms =
         static_cast<int>(std::clamp<TimeUs>(options.liveness / kMillisecond, 100, 3'600'000));
@@ -30,10 +37,25 @@ void set_lane_options(int fd, const TcpOptions& options) {
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
+void shorten(msghdr& message, size_t bytes) {
+    size_t count = 0;
+    while (bytes > 0) {
+        iovec& part = message.msg_iov[count++];
+        part.iov_len = std::min(part.iov_len, bytes);
+        bytes -= part.iov_len;
+    }
+    message.msg_iovlen = count;
+}
+
 int start_connect(const SocketAddress& to, const TcpOptions& options, std::string* error) {
     const int fd = ::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         *error = to.text() + ": " + std::strerror(errno);
+        return -1;
+    }
+    if (PCCL_FAULT(kConnectFails)) {
+        *error = to.text() + ": " + std::strerror(ECONNREFUSED);
+        ::close(fd);
         return -1;
     }
     set_lane_options(fd, options);

@@ -1,6 +1,9 @@
 // Options of TCP sockets that carry lanes. Any thread.
 #pragma once
 
+#include <sys/socket.h>
+
+#include <cstddef>
 #include <string>
 
 #include "base/time.h"
@@ -17,6 +20,9 @@ struct TcpOptions {
 /// Buffer sizes are left to the kernel: setting them switches its tuning off. Errors are ignored: every
 /// option only improves a connection that works without it.
 void set_lane_options(int fd, const TcpOptions& options);
+
+/// Leaves the first `bytes` bytes of a message.
+void shorten(msghdr& message, size_t bytes);
 
 /// A non-blocking socket on its way to `to`. -1 with the cause when that fails at once.
 int start_connect(const SocketAddress& to, const TcpOptions& options, std::string* error);

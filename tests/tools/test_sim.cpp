@@ -78,3 +78,13 @@ TEST_CASE("sim lists the rules that can be broken, and refuses others") {
     }
     CHECK(run_program("pccl-sim", {"--seeds", "1", "--mutate", "no_such_rule"}).status != 0);
 }
+
+TEST_CASE("sim breaks each rule in turn, and fails when one is not found") {
+    // Few seeds find some rules and not all.
+    const Finished run = run_program("pccl-sim", {"--mutate", "all", "--seeds", "20"});
+    INFO(run.output);
+    CHECK(run.status == 1);
+    CHECK(run.output.find("M1    no_barrier               I") != std::string::npos);
+    CHECK(run.output.find("M12   flags_left_out           not within 20 seeds\n") != std::string::npos);
+    CHECK(run_program("pccl-sim", {"--mutate", "all", "--replay", "3"}).status == 2);
+}

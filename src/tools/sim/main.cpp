@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/broken_rules.h"
 #include "sim/runner.h"
 
 namespace {
@@ -178,6 +179,25 @@ int replay(const Arguments& arguments, uint64_t seed) {
     return 1;
 }
 
+/// Breaks each rule in turn until that is noticed. Status 0 when all were.
+int check_mutations(const Arguments& arguments) {
+    bool all_found = true;
+    std::printf("%-5s %-24s %-12s %8s %8s\n", "rule", "broken as", "found as", "seed", "seeds");
+    for (const sim::BrokenRule& rule : sim::broken_rules()) {
+        const auto found =
+            sim::find_breach(rule, arguments.first, arguments.seeds, arguments.run.members_max);
+        all_found = all_found && found;
+        if (found) {
+            std::printf("%-5s %-24s %-12s %8" PRIu64 " %8" PRIu64 "\n", rule.label, rule.name,
+                        found->invariants.c_str(), found->seed, found->seeds);
+        } else {
+            std::printf("%-5s %-24s not within %" PRIu64 " seeds\n", rule.label, rule.name, arguments.seeds);
+        }
+        std::fflush(stdout);
+    }
+    return all_found ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -185,14 +205,18 @@ int main(int argc, char** argv) {
     uint64_t replayed = 0;
     CLI::App app{"Runs PCCL's protocol core under virtual time with injected faults. One seed is one run.",
                  "pccl-sim"};
-    app.add_option("--seeds", arguments.seeds, "how many seeds to run")->capture_default_str();
+    auto* seeds_option =
+        app.add_option("--seeds", arguments.seeds, "how many seeds to run")->capture_default_str();
     app.add_option("--first", arguments.first, "the first seed")->capture_default_str();
     app.add_option("--members", arguments.run.members_max, "members of a run at most")
         ->check(CLI::Range(2, 64))
         ->capture_default_str();
     auto* replay_option = app.add_option("--replay", replayed, "run this one seed and print its hash");
-    app.add_option("--mutate", arguments.run.mutation, "break a rule on purpose")
-        ->check(CLI::IsMember(sim::mutation_names()));
+    std::vector<std::string> mutations = sim::mutation_names();
+    mutations.push_back("all");
+    app.add_option("--mutate", arguments.run.mutation,
+                   "break a rule on purpose; all: each in turn until it is found, 20000 seeds unless told")
+        ->check(CLI::IsMember(mutations));
     app.add_flag("--twice", arguments.run.twice, "run each seed again, which must be the same run");
     app.add_option("--failures", arguments.failures_max, "stop after so many failing seeds")
         ->capture_default_str();
@@ -202,6 +226,14 @@ int main(int argc, char** argv) {
     app.add_option("--json", arguments.json, "write statistics to this file (- for the standard output)");
     app.add_flag("--verbose", arguments.verbose, "with --replay: print one line per event");
     CLI11_PARSE(app, argc, argv);
+    if (arguments.run.mutation == "all") {
+        if (*replay_option) {
+            std::fprintf(stderr, "pccl-sim: a replay breaks one rule at a time\n");
+            return 2;
+        }
+        if (!*seeds_option) arguments.seeds = 20000;
+        return check_mutations(arguments);
+    }
     if (*replay_option) return replay(arguments, replayed);
     return run(arguments);
 }
