@@ -307,6 +307,7 @@ bool CoordinatorState::on_leave(TimeUs now, const MemberId& from, const wire::Le
     push_pending();
     GroupInfo& group = groups_[member.group];
     group.gone = who(from) + " left";
+    group.left.insert(from);
     need_change(now, member.group);
     return true;
 }

@@ -49,7 +49,7 @@ void MemberState::serve_shared(Op& op) {
 /// This member lost the election of a shared state, or nobody could be elected.
 void MemberState::elected(TimeUs now, Op& op) {
     const Election election = op.shared->election();
-    if (!election.failure.empty()) {
+    if (election.roles[rank_] != Election::Role::kEvicted) {
         return end(now, op, {Code::NO_SHARED_STATE_AVAILABLE, "shared state: " + election.failure});
     }
     const Status status{Code::EVICTED, "shared state: this peer was evicted: " + election.reasons[rank_]};

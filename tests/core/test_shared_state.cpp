@@ -106,6 +106,26 @@ TEST_CASE("a member with other keys is evicted and the others go on") {
     REQUIRE(world.nodes[0]->member->view().members.size() == 2);
 }
 
+TEST_CASE("a revision above the expected one is evicted, also when nobody else stands") {
+    for (const size_t members : {1, 2}) {
+        World world;
+        world.grow(members);
+        std::vector<State> states(members, filled(1, {10}));
+        sync(world, states);
+        for (size_t i = 0; i < members; ++i) {
+            REQUIRE(result(world, states, i).status.text() == "");
+            world.nodes[i]->member->forget(states[i].ticket);
+            states[i].revision = 3;
+        }
+        sync(world, states);
+        for (size_t i = 0; i < members; ++i) {
+            CHECK(result(world, states, i).status.code() == Code::EVICTED);
+            CHECK_THAT(result(world, states, i).status.text(), Catch::Contains("revision is above"));
+            CHECK_FALSE(world.nodes[i]->member->view().connected);
+        }
+    }
+}
+
 TEST_CASE("a death during a fetch is reported, tainted, and the repeated call succeeds") {
     World world;
     world.grow(3);
