@@ -6,13 +6,22 @@
 #include "core/coordinator_state.h"
 
 namespace pccl::core {
+namespace {
+
+/// No run has this many coordinators; larger numbers would wrap.
+constexpr uint64_t kTermsMax = uint64_t{1} << 62;
+
+}  // namespace
+
 CoordinatorState::CoordinatorState(CoordinatorConfig config, RandomSource& random, const Record* previous,
                                    TimeUs now)
     : config_(std::move(config)), random_(random), last_tick_(now) {
     term_.count = previous != nullptr ? previous->term.count + 1 : 1;
     term_.nonce = random_.next();
     if (previous != nullptr && !previous->run.is_zero() && !previous->groups.empty()) recover(now, *previous);
+    if (config_.record_lost) grace_end_ = now + 2 * config_.timeouts.backoff_cap;
     persist({});
+    held_for_ = records_;
 }
 
 void CoordinatorState::send_raw(uint64_t connection, wire::Type type, std::vector<uint8_t> body) {
@@ -29,7 +38,10 @@ void CoordinatorState::close(uint64_t connection, const std::string& why) {
     CoordinatorAction action{CoordinatorAction::Kind::kClose};
     action.connection = connection;
     action.text = why;
-    connections_.erase(connection);
+    const auto at = connections_.find(connection);
+    const bool reports = at != connections_.end() && at->second.reports;
+    if (at != connections_.end()) connections_.erase(at);
+    if (reports) drop_report(connection);
     (ready_ ? outbox_ : held_).push_back(std::move(action));
 }
 
@@ -54,14 +66,20 @@ void CoordinatorState::opened(TimeUs now, uint64_t connection, const std::string
         log(LogLevel::kWarn, "too many connections: closing the one from " + address);
         return close(connection, "too many connections");
     }
-    connections_[connection] = {address, now, now, now, std::nullopt};
+    connections_[connection] = {address, now, now, now, std::nullopt, false};
 }
 
 void CoordinatorState::closed(TimeUs now, uint64_t connection, const std::string& why) {
     const auto at = connections_.find(connection);
     if (at == connections_.end()) return;
     const std::optional<MemberId> id = at->second.member;
+    const bool reports = at->second.reports;
     connections_.erase(at);
+    if (reports) {
+        drop_report(connection);
+        check_reports(now);
+        return found_run(now);
+    }
     if (!id || !alive(*id) || members_[*id].connection != connection) return;
     MemberInfo& member = members_[*id];
     member.connection = 0;
@@ -79,6 +97,12 @@ void CoordinatorState::closed(TimeUs now, uint64_t connection, const std::string
     log(LogLevel::kInfo, who(*id) + " lost its connection to the coordinator: " + why);
 }
 
+template <class Message, class Handler>
+static bool decoded(std::span<const uint8_t> body, Handler handler) {
+    Message message;
+    return wire::decode(body, message) && handler(message);
+}
+
 bool CoordinatorState::frame(TimeUs now, uint64_t connection, wire::Type type,
                              std::span<const uint8_t> body) {
     const auto at = connections_.find(connection);
@@ -90,6 +114,12 @@ bool CoordinatorState::frame(TimeUs now, uint64_t connection, wire::Type type,
             *at->second.member;  // A copy: the connection may be gone before the frame is dealt with.
         if (members_.count(from) == 0) return false;
         return dispatch(now, from, type, body);
+    }
+    if (at->second.reports) {
+        // What else it says is said again when it registers with the run.
+        return type != wire::Type::kRecalled || decoded<wire::Recalled>(body, [&](auto& m) {
+                   return on_recalled(now, connection, std::move(m));
+               });
     }
     wire::Register message;
     if (type != wire::Type::kRegister) {
@@ -108,12 +138,6 @@ bool CoordinatorState::frame(TimeUs now, uint64_t connection, wire::Type type,
         return true;
     }
     return wire::decode(body, message) && on_register(now, connection, message);
-}
-
-template <class Message, class Handler>
-static bool decoded(std::span<const uint8_t> body, Handler handler) {
-    Message message;
-    return wire::decode(body, message) && handler(message);
 }
 
 bool CoordinatorState::dispatch(TimeUs now, const MemberId& from, wire::Type type,
@@ -174,11 +198,13 @@ bool CoordinatorState::possible_rounds(const wire::Register& message) const {
 
 bool CoordinatorState::on_register(TimeUs now, uint64_t connection, const wire::Register& message) {
     if (!valid(message.constants) || message.endpoints.empty() || !all_valid(message.endpoints) ||
-        message.id.is_zero()) {
+        message.id.is_zero() || message.term.count > kTermsMax) {
         refuse(connection, Code::INVALID_ARGUMENT, "the registration has invalid settings");
         return true;
     }
-    if (!message.installed.is_none()) {
+    if (is_report(message)) {
+        take_report(now, connection, message);
+    } else if (!message.installed.is_none()) {
         register_again(now, connection, message);
     } else if (alive(message.id) && members_[message.id].stage == Stage::kAdmitted && message.run == run_ &&
                !message.promised.is_none()) {
@@ -223,6 +249,11 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
         evicted.reason = message.run == run_ ? "it was evicted earlier" : "its run is over";
         send_raw(connection, wire::Type::kEvicted, wire::encode(evicted));
         return close(connection, evicted.reason);
+    }
+    if (message.term > term_ && !config_.mutations.stale_record) {
+        log(LogLevel::kError,
+            who(message.id) + " knows of a later coordinator of this run: it is that one's");
+        return close(connection, "a later coordinator serves the run");
     }
     if (!possible_rounds(message)) {
         log(LogLevel::kWarn, who(message.id) + " knows of votes that this run cannot have had");
@@ -276,6 +307,7 @@ void CoordinatorState::tick(TimeUs now) {
         for (auto& [id, group] : groups_) {
             if (group.proposal) group.proposal->started = now;
         }
+        recovery_began_ = reports_began_ = now;
     }
     last_tick_ = now;
     tick_connections(now);
@@ -286,15 +318,19 @@ void CoordinatorState::tick(TimeUs now) {
     }
     for (uint32_t id : late) proposal_timed_out(now, id);
     check_recovery(now);
+    check_reports(now);
     found_run(now);
 }
 
 void CoordinatorState::tick_connections(TimeUs now) {
     std::vector<std::pair<uint64_t, std::string>> silent;
     for (auto& [id, connection] : connections_) {
-        if (!connection.member && now - connection.opened > config_.timeouts.connect) {
+        const bool stranger = !connection.member && !connection.reports;
+        if (stranger && now - connection.opened > config_.timeouts.connect) {
             silent.emplace_back(id, "nothing was said for the connect time-out");
-        } else if (connection.member && now - connection.sent >= config_.timeouts.heartbeat) {
+        } else if (connection.reports && now - connection.heard > config_.timeouts.liveness) {
+            silent.emplace_back(id, "its member fell silent");
+        } else if (!stranger && now - connection.sent >= config_.timeouts.heartbeat) {
             send_raw(id, wire::Type::kHeartbeat, {});
         }
     }

@@ -49,6 +49,12 @@ struct CoordinatorConfig {
     Logger log;
     Mutations mutations;
     uint32_t connections_max = 4096;
+    /// What stands in for a record where none is kept: each epoch needs more than half of the one before, so
+    /// that more than half of the members can tell a restarted coordinator where the run is.
+    bool majority = false;
+    /// There may have been a run that this coordinator should know: its members get a while to come back
+    /// before newcomers begin another.
+    bool record_lost = false;
     int64_t unix_time_offset_us = 0;  ///< what makes Unix time of `now`, for accounts of losses
 };
 

@@ -93,6 +93,7 @@ std::vector<MemberId> CoordinatorState::next_members(uint32_t group_id, bool bou
 
 void CoordinatorState::propose(TimeUs now, uint32_t group_id, bool boundary) {
     GroupInfo& group = groups_[group_id];
+    if (!has_quorum(group)) give_up_group(now, group_id);
     Proposal proposal;
     const bool reuse = config_.mutations.reuse_epoch_id && group.proposal;
     proposal.id = reuse ? group.proposal->id : wire::EpochId{term_, ++last_epoch_};

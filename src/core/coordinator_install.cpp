@@ -80,6 +80,7 @@ void CoordinatorState::build_install(uint32_t group_id) {
     message.round = proposal.boundary ? boundary_round_ : rounds_;
     message.decisions = decide(input);
     message.next_revision = group.next_revision;
+    message.majority = config_.majority;
     message.dead_links.assign(proposal.dead_links.begin(), proposal.dead_links.end());
     const bool quiet = message.decisions.empty() && !tombstones;
     message.reset_counters = reset_wanted && quiet;
@@ -148,7 +149,7 @@ void CoordinatorState::persisted(TimeUs now, uint64_t number) {
     if (at == pending_installs_.end()) return;
     const PendingInstall pending = std::move(at->second);
     pending_installs_.erase(at);
-    if (!ready_) {
+    if (!ready_ && number >= held_for_) {
         ready_ = true;
         for (CoordinatorAction& action : held_) outbox_.push_back(std::move(action));
         held_.clear();

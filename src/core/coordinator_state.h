@@ -3,6 +3,7 @@
 //   coordinator_votes.cpp       votes, boundaries, admission, leaving
 //   coordinator_change.cpp      proposals: who, which links, when complete
 //   coordinator_recovery.cpp    from the record of an earlier term to a run that goes on
+//   coordinator_reports.cpp     the same from the reports of its members, where the record is lost
 //   coordinator_losses.cpp      the account of lost members
 //   coordinator_install.cpp     decisions, the durable record, installs
 // Invariants: a group has at most one proposal; a proposal's id is above every id used or reported; nothing
@@ -29,6 +30,7 @@ struct CoordinatorConnection {
     TimeUs heard = 0;
     TimeUs sent = 0;
     std::optional<MemberId> member;
+    bool reports = false;  ///< of a member of a run that is not known here
 };
 
 enum class Stage : uint8_t {
@@ -90,9 +92,26 @@ struct GroupInfo {
     std::string gone;                ///< who was lost since the last Install, for the texts
     std::set<MemberId> left;         ///< who has asked to leave since the last Install
     std::vector<wire::Loss> losses;  ///< since the last Install
+    std::set<MemberId> left;         ///< members that have said so since the last Install
     std::map<wire::Pair, LinkHistory> link_history;
     std::vector<wire::LostLink> lost_links;
     TimeUs dead_links_tried = 0;
+};
+
+/// What a member knows of a run whose record is lost.
+struct Report {
+    uint64_t connection = 0;
+    wire::EpochId installed, promised;
+    wire::Term term;
+    std::vector<MemberId> promised_members;  ///< when more is promised than installed
+    std::vector<MemberId> seen_closed;       ///< peers whose lanes it saw closed
+    bool leaving = false;
+};
+
+struct ReportedGroup {
+    std::map<MemberId, Report> reports;
+    std::optional<wire::Install> install;  ///< of the highest epoch reported
+    uint64_t asked = 0;                    ///< the connection that was asked for it, or 0
 };
 
 /// What goes out when a record is durable.
@@ -147,6 +166,22 @@ class CoordinatorState {
     void recover(TimeUs now, const Record& record);
     void check_recovery(TimeUs now);
 
+    // coordinator_reports.cpp
+    bool is_report(const wire::Register& message) const;
+    static bool contains_run(const std::deque<RunId>& runs, const RunId& run);
+    void begin_reports(TimeUs now);
+    void forget_run();
+    void close_known(const std::string& why);
+    void take_report(TimeUs now, uint64_t connection, const wire::Register& message);
+    void drop_report(uint64_t connection);
+    bool on_recalled(TimeUs now, uint64_t connection, wire::Recalled message);
+    void ask_installs();
+    void check_reports(TimeUs now);
+    void take_up(TimeUs now, RunId run);
+    void dismiss(const Report& report, const RunId& run, const ReportedGroup& group);
+    bool has_quorum(const GroupInfo& group) const;
+    void give_up_group(TimeUs now, uint32_t group);
+
     // coordinator_losses.cpp
     void note_loss(TimeUs now, const MemberId& id, const std::string& reason);
     void tell_losses(GroupInfo& group, const Proposal& proposal, const DecideInput& input,
@@ -194,6 +229,7 @@ class CoordinatorState {
     std::vector<CoordinatorAction> outbox_;
     std::vector<CoordinatorAction> held_;  ///< until the term is durable
     bool ready_ = false;
+    uint64_t held_for_ = 0;  ///< the record that makes it so
 
     wire::Term term_;
     RunId run_;
@@ -201,6 +237,12 @@ class CoordinatorState {
     /// After a restart, until the members of the record have registered or are given up.
     bool recovering_ = false;
     TimeUs recovery_began_ = 0;
+    /// Runs that are not known here, by what their members say.
+    std::map<RunId, std::map<uint32_t, ReportedGroup>> reported_;
+    TimeUs reports_began_ = 0;
+    TimeUs reports_hold_ = 0;  ///< newcomers wait for reports until then, however many come; 0: none came yet
+    TimeUs grace_end_ = 0;     ///< newcomers begin no run before
+    std::deque<RunId> ended_runs_;
     uint64_t boundary_round_ = 0;    ///< the vote that the boundary answers
     uint64_t rounds_ = 0;            ///< votes of the whole run that have ended, for one member at least
     uint64_t rounds_succeeded_ = 0;  ///< the last one of them that succeeded

@@ -148,7 +148,8 @@ void CoordinatorState::drop_newcomer(const MemberId& id, Code code, const std::s
 
 /// The first member of a run, or of the next one after everybody left, is admitted without a vote.
 void CoordinatorState::found_run(TimeUs now) {
-    if (recovering_ || anybody_admitted()) return;
+    if (recovering_ || anybody_admitted() || now < grace_end_) return;
+    if (!reported_.empty() && now < reports_hold_) return;
     for (const auto& [id, group] : groups_) {
         if (group.proposal || group.installing) return;
     }
@@ -161,6 +162,7 @@ void CoordinatorState::found_run(TimeUs now) {
     }
     if (first == nullptr) return;
     const MemberId founder = *first;
+    if (!reported_.empty()) take_up(now, {});  // It has waited long enough.
     const uint32_t group = members_[founder].group;
     groups_.clear();
     groups_[group].constants = members_[founder].constants;

@@ -15,6 +15,8 @@ void MemberState::coordinator_up(TimeUs now) {
     message.group = config_.group;
     message.endpoints = config_.endpoints;
     message.constants = config_.constants;
+    message.term = term_;
+    message.leaving = leaving_;
     // A newcomer that has answered a proposal may be a member by now.
     if (proposal_) message.run = run_;
     if (proposal_) message.promised = promised_;
@@ -104,6 +106,10 @@ bool MemberState::coordinator_frame(TimeUs now, wire::Type type, std::span<const
                 set_fate(now, {Code::EVICTED, "the coordinator removed this peer from the run: " + m.reason});
                 return true;
             });
+        case wire::Type::kRecall:
+            if (!admitted_) return false;
+            to_coordinator(wire::Recalled{installed_});
+            return true;
         case wire::Type::kLeft:
             if (leaving_) depart(now);
             return true;

@@ -115,6 +115,7 @@ bool MemberState::on_install(TimeUs now, wire::Install message) {
         const Link& link = links_[members_[r]];
         if (!link.up) suspect(now, members_[r], true, link.reason.empty() ? "no link" : link.reason);
     }
+    installed_ = std::move(message);
     if (!blocked()) run_queue(now);
     return true;
 }

@@ -331,6 +331,7 @@ class MemberState {
     bool installing_ = false;  ///< decisions are being applied: queued calls wait
     wire::EpochId promised_;
     std::optional<wire::Propose> proposal_;
+    wire::Install installed_;  ///< the last one, for a coordinator that has lost it
     std::vector<FutureFrame> future_;
     size_t future_bytes_ = 0;      ///< of their bodies
     std::set<MemberId> expected_;  ///< newcomers that may open links

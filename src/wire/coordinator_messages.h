@@ -208,12 +208,13 @@ struct Install {
     uint64_t round = 0;     ///< votes of the whole run that have ended, with `boundary` this one included
     Globals globals;
     std::vector<Loss> losses;  ///< of members of the epoch that ends
+    bool majority = false;     ///< the next epoch too needs more than half of these members
     template <class V>
     void visit(V& v) {
         v.item(term), v(run), v.item(id), v.list(members, kMembersMax), v.list(dead_links, kDeadLinksMax);
         v.item(constants), v(reset_counters), v.list(decisions, kOpsMax), v.list(counters, kTagsMax);
         v.list(tombstones, kOpsMax), v(next_revision), v(boundary), v(round), v.item(globals);
-        v.list(losses, kMembersMax);
+        v.list(losses, kMembersMax), v(majority);
     }
 };
 
@@ -258,6 +259,14 @@ struct Left {
     void visit(V&) {}
 };
 
+/// From a coordinator that has lost the record of the run: asks for the Install of the epoch that was
+/// registered.
+struct Recall {
+    static constexpr Type kType = Type::kRecall;
+    template <class V>
+    void visit(V&) {}
+};
+
 // ---- member to coordinator
 // ------------------------------------------------------------------------------------------
 
@@ -292,13 +301,15 @@ struct Register {
     std::vector<MemberId> installed_members;
     std::vector<MemberId> promised_members;
     std::vector<Suspect> suspicions;
+    Term term;             ///< the highest that this member has heard of
+    bool leaving = false;  ///< it goes on in no epoch
     template <class V>
     void visit(V& v) {
         v(version), v(run), v(id), v(group), v.list(endpoints, kEndpointsMax), v.item(constants),
             v.item(installed);
         v.item(promised), v(round), v(round_succeeded), v(vote_number), v(vote),
             v.list(installed_members, kMembersMax);
-        v.list(promised_members, kMembersMax), v.list(suspicions, kMembersMax);
+        v.list(promised_members, kMembersMax), v.list(suspicions, kMembersMax), v.item(term), v(leaving);
     }
 };
 
@@ -396,6 +407,16 @@ struct Prepared {
     template <class V>
     void visit(V& v) {
         v(number), v(ok), v.list(unreachable, kMembersMax), v.text(reason);
+    }
+};
+
+/// The answer to Recall.
+struct Recalled {
+    static constexpr Type kType = Type::kRecalled;
+    Install install;
+    template <class V>
+    void visit(V& v) {
+        v.item(install);
     }
 };
 

@@ -52,6 +52,7 @@ enum class Type : uint8_t {
     kLinked = 38,
     kPrepared = 39,
     kLeave = 40,
+    kRecalled = 41,
 
     // Coordinator to member.
     kWelcome = 64,
@@ -64,6 +65,7 @@ enum class Type : uint8_t {
     kPending = 71,
     kEvicted = 72,
     kLeft = 73,
+    kRecall = 74,
 };
 
 struct Preamble {

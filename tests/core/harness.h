@@ -58,6 +58,7 @@ class World {
     void start_coordinator() {
         core::CoordinatorConfig config;
         config.timeouts = core::Timeouts::derive({});
+        if (configure) configure(config);
         core::Record previous;
         if (!record.empty()) REQUIRE(wire::decode(record, previous));
         coordinator =
@@ -181,10 +182,11 @@ class World {
     std::map<std::pair<size_t, size_t>, uint64_t> links;
     std::vector<std::pair<size_t, size_t>> unreachable;
     bool hold_data = false;
-    size_t data_left = ~size_t{0};                 ///< frames, until they are held
-    void (*tweak)(core::MemberConfig&) = nullptr;  ///< of members that are added
-    std::vector<std::string> violations;           ///< frames that their receivers refused
-    std::vector<uint8_t> record;                   ///< the coordinator's, as it was stored last
+    size_t data_left = ~size_t{0};                            ///< frames, until they are held
+    void (*tweak)(core::MemberConfig&) = nullptr;             ///< of members that are added
+    std::vector<std::string> violations;                      ///< frames that their receivers refused
+    std::vector<uint8_t> record;                              ///< the coordinator's, as it was stored last
+    std::function<void(core::CoordinatorConfig&)> configure;  ///< coordinators that start from now on
     /// Whether the coordinator vanishes instead of taking this action.
     std::function<bool(const core::CoordinatorAction&)> vanishes_at;
 
