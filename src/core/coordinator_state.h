@@ -90,7 +90,6 @@ struct GroupInfo {
     bool installing = false;  ///< its Install waits for the record
     bool change_wanted = false;
     std::string gone;                ///< who was lost since the last Install, for the texts
-    std::set<MemberId> left;         ///< who has asked to leave since the last Install
     std::vector<wire::Loss> losses;  ///< since the last Install
     std::set<MemberId> left;         ///< members that have said so since the last Install
     std::map<wire::Pair, LinkHistory> link_history;
