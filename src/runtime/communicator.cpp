@@ -262,11 +262,6 @@ Status Communicator::synchronize(core::SyncCall call, core::CallResult* result) 
     return status;
 }
 
-size_t Communicator::open_operations() const {
-    const auto session = impl_->current();
-    return session != nullptr ? session->listed() : 0;
-}
-
 core::View Communicator::view() const {
     const std::lock_guard lock(impl_->mutex);
     return impl_->snapshot;

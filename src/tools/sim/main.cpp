@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/command_line.h"
 #include "sim/runner.h"
 
 namespace {
@@ -183,8 +184,10 @@ int main(int argc, char** argv) {
     uint64_t replayed = 0;
     CLI::App app{"Runs PCCL's protocol core under virtual time with injected faults. One seed is one run.",
                  "pccl-sim"};
-    app.add_option("--seeds", arguments.seeds, "how many seeds to run")->capture_default_str();
-    app.add_option("--first", arguments.first, "the first seed")->capture_default_str();
+    auto* seeds = app.add_option("--seeds", arguments.seeds, "how many seeds to run, at least 1")
+                      ->check(CLI::PositiveNumber)
+                      ->capture_default_str();
+    auto* first = app.add_option("--first", arguments.first, "the first seed")->capture_default_str();
     app.add_option("--members", arguments.run.members_max, "members of a run at most")
         ->check(CLI::Range(2, 64))
         ->capture_default_str();
@@ -192,14 +195,21 @@ int main(int argc, char** argv) {
     app.add_option("--mutate", arguments.run.mutation, "break a rule on purpose")
         ->check(CLI::IsMember(sim::mutation_names()));
     app.add_flag("--twice", arguments.run.twice, "run each seed again, which must be the same run");
-    app.add_option("--failures", arguments.failures_max, "stop after so many failing seeds")
+    auto* failures =
+        app.add_option("--failures", arguments.failures_max, "stop after so many failing seeds")
         ->capture_default_str();
-    app.add_option("--jobs", arguments.jobs, "processes to share the seeds; --failures is for each")
-        ->check(CLI::Range(1, 64))
-        ->capture_default_str();
-    app.add_option("--json", arguments.json, "write statistics to this file (- for the standard output)");
-    app.add_flag("--verbose", arguments.verbose, "with --replay: print one line per event");
-    CLI11_PARSE(app, argc, argv);
+    auto* jobs =
+        app.add_option("--jobs", arguments.jobs, "processes to share the seeds; --failures is for each")
+            ->check(CLI::Range(1, 64))
+            ->capture_default_str();
+    auto* json =
+        app.add_option("--json", arguments.json, "write statistics to this file (- for the standard output)");
+    app.add_flag("--verbose", arguments.verbose, "with --replay: print one line per event")
+        ->needs(replay_option);
+    // What one seed has no use for is refused rather than ignored.
+    for (CLI::Option* option : {seeds, first, failures, jobs, json}) replay_option->excludes(option);
+    int status = 0;
+    if (!tools::parse_arguments(app, argc, argv, &status)) return status;
     if (*replay_option) return replay(arguments, replayed);
     return run(arguments);
 }
