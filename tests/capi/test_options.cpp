@@ -71,8 +71,9 @@ TEST_CASE("options: the addresses of one interface are told to the others") {
 
 TEST_CASE("options: a filter that matches no interface fails the connect, with the filter in the text") {
     Master master;
+    const std::string address = master.address();
     pcclInit();
-    pcclCommConfig_t config = quick_config(master.address().c_str());
+    pcclCommConfig_t config = quick_config(address.c_str());
     config.bind_address = nullptr;
     config.interface = "nosuch0";
     pcclComm_t* comm = nullptr;
