@@ -561,13 +561,27 @@ typedef struct pcclMasterConfig_t {
     int liveness_timeout_ms; /* silence after which a member is suspected; 5000 */
     int freeze_timeout_ms;   /* an epoch change that does not complete is proposed anew; 2 x liveness */
     int recovery_timeout_ms; /* how long a member without a connection is waited for; 2 x liveness */
+
+    /*
+     * What stands in for a record. Not 0: a group goes on after a loss only while more than half of its last
+     * members are left, so that a coordinator that was started without the record can take the run up when
+     * more than half of them come back. 0 (the default): any survivor goes on, and without the record all
+     * must come back.
+     */
+    int majority;
+    /*
+     * Not 0: there may be a run whose record this coordinator lost; newcomers wait for two fifths of the
+     * liveness time-out, so that none begins another run before its members are back. Default 0.
+     */
+    int record_lost;
 } pcclMasterConfig_t;
 
 /* clang-format off */
 #define PCCL_MASTER_CONFIG_INITIALIZER { \
     /* size, listen, listen_count, state_dir */ sizeof(pcclMasterConfig_t), NULL, 0, NULL, \
     /* log_callback, log_user_data, log_level */ NULL, NULL, PCCL_CONFIG_UNSET, \
-    /* liveness, freeze, recovery */ PCCL_CONFIG_UNSET, PCCL_CONFIG_UNSET, PCCL_CONFIG_UNSET }
+    /* liveness, freeze, recovery */ PCCL_CONFIG_UNSET, PCCL_CONFIG_UNSET, PCCL_CONFIG_UNSET, \
+    /* majority, record_lost */ PCCL_CONFIG_UNSET, PCCL_CONFIG_UNSET }
 /* clang-format on */
 
 /*

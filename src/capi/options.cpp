@@ -277,6 +277,9 @@ Status master_options(const pcclMasterConfig_t& config, runtime::MasterOptions* 
         out->state_dir = config.state_dir;
         if (out->state_dir.empty()) return {Code::INVALID_ARGUMENT, "the state directory's name is empty"};
     }
+    const auto is_set = [](int value) { return value != PCCL_CONFIG_UNSET && value != 0; };
+    out->majority = is_set(config.majority);
+    out->record_lost = is_set(config.record_lost);
     Status status = read_time({"liveness_timeout_ms", "PCCL_LIVENESS_TIMEOUT_MS", 0, INT_MAX},
                               config.liveness_timeout_ms, &out->timeouts.liveness);
     if (status) {

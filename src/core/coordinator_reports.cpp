@@ -115,8 +115,8 @@ bool CoordinatorState::is_report(const wire::Register& message) const {
     }
     // A run of this process that has ended is over, and where one goes on there is no room for another.
     if (recovering_ || anybody_admitted() || (run_begun_ && message.run == run_)) return false;
-    // A newcomer that has promised an epoch counts where a member has reported; alone it is a newcomer.
-    return !message.installed.is_none() || (!message.promised.is_none() && !reported_.empty());
+    // A newcomer that has promised an epoch may be a member by an Install that it has missed.
+    return !message.installed.is_none() || !message.promised.is_none();
 }
 
 bool CoordinatorState::contains_run(const std::deque<RunId>& runs, const RunId& run) {
@@ -258,7 +258,7 @@ void CoordinatorState::check_reports(TimeUs now) {
         bool whole = true;
         for (const auto& [id, group] : groups) {
             whole = whole && group.install && all_back(group);
-            awaited = awaited || !group.install || somebody_awaited(group);
+            awaited = awaited || (!highest(group).is_none() && (!group.install || somebody_awaited(group)));
             if (!group.install) continue;
             if (group.install->id > newest)
                 newest = group.install->id, groups_known = group.install->globals.groups;

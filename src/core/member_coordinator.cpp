@@ -122,7 +122,8 @@ bool MemberState::on_welcome(TimeUs now, const wire::Welcome& message) {
         return on_refused(now, {message.version, static_cast<uint8_t>(Code::VERSION_MISMATCH),
                                 "the coordinator speaks another protocol version"});
     }
-    if (message.term < term_) {
+    const bool other_run = !run_.is_zero() && message.run != run_;
+    if (message.term < term_ && (admitted_ || !other_run)) {
         log(LogLevel::kWarn, "ignoring a coordinator of an older term");
         return false;
     }
@@ -131,7 +132,16 @@ bool MemberState::on_welcome(TimeUs now, const wire::Welcome& message) {
         return true;
     }
     term_ = message.term;
-    if (!admitted_) run_ = message.run;
+    if (admitted_) return true;
+    if (other_run) {
+        // What a newcomer had promised to the other run binds nobody in this one.
+        promised_ = {};
+        proposal_.reset();
+        prepare_.reset();
+        frozen_ = false;
+        drop_future();
+    }
+    run_ = message.run;
     return true;
 }
 

@@ -252,6 +252,8 @@ void MasterServer::Impl::begin_serving() {
     config.timeouts = core::Timeouts::derive(options_.timeouts);
     config.log = logger_;
     config.connections_max = kConnectionsMax;
+    config.majority = options_.majority;
+    config.record_lost = options_.record_lost && !has_record_;
     config.unix_time_offset_us = std::chrono::duration_cast<std::chrono::microseconds>(
                                      std::chrono::system_clock::now().time_since_epoch())
                                      .count() -

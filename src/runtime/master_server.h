@@ -18,6 +18,8 @@ namespace pccl::runtime {
 struct MasterOptions {
     std::vector<std::string> listen;  ///< "host:port" each; port 0: any free port
     std::string state_dir;            ///< empty: no durable record
+    bool majority = false;            ///< as in core::CoordinatorConfig
+    bool record_lost = false;
     core::TimeoutWishes timeouts;
     LogLevel log_level = LogLevel::kError;
     LogSink log_sink;  ///< empty: stderr

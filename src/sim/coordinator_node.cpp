@@ -6,47 +6,77 @@
 
 namespace pccl::sim {
 
-CoordinatorNode::CoordinatorNode(World& world) : world_(world), random_(world.random().next()) { start(); }
+CoordinatorNode::CoordinatorNode(World& world) : world_(world), random_(world.random().next()) { start({}); }
 
-void CoordinatorNode::start() {
+void CoordinatorNode::start(std::vector<uint8_t> stored) {
     core::CoordinatorConfig config;
     config.timeouts = world_.scenario().timeouts;
     config.mutations = world_.options().mutations;
+    config.majority = world_.scenario().keeping == Keeping::kMajority;
+    config.record_lost = stored.empty() && !lives_.empty();
     if (world_.trace().verbose()) {
-        config.log = Logger(LogLevel::kDebug, [this](LogLevel level, std::string_view text) {
-            world_.note(kCoordinatorNode, "log", kNoNode,
-                        [&] { return std::string(log_level_name(level)) + ": " + std::string(text); });
-        });
+        config.log =
+            Logger(LogLevel::kDebug, [this, life = lives_.size()](LogLevel level, std::string_view text) {
+                world_.note(kCoordinatorNode, "log", kNoNode, [&] {
+                    return std::string(log_level_name(level)) + ": " + std::string(text) +
+                           (life == 0 ? "" : " [process " + std::to_string(life) + "]");
+                });
+            });
     }
     core::Record record;
-    const bool found = !stored_.empty() && wire::decode(stored_, record);
-    core_ = std::make_unique<core::Coordinator>(std::move(config), random_, found ? &record : nullptr,
-                                                world_.now());
+    const bool found = !stored.empty() && wire::decode(stored, record);
+    Life life;
+    life.stored = std::move(stored);
+    life.core = std::make_unique<core::Coordinator>(std::move(config), random_, found ? &record : nullptr,
+                                                    world_.now());
+    lives_.push_back(std::move(life));
     drain();
     after_event();
 }
 
-void CoordinatorNode::crash(TimeUs downtime) {
-    if (!core_) return;
-    ++incarnation_;
-    core_.reset();
-    tick_at_ = kNever;
+/// The process is gone, with what it had not stored or sent.
+void CoordinatorNode::end(uint32_t number) {
+    Life& life = lives_[number];
+    if (!life.core) return;
+    life.core.reset();
+    life.tick_at = kNever;
     // What was being written when it died is durable or not.
-    for (auto& [number, body] : unstored_) {
+    for (auto& [record, body] : life.unstored) {
         if (world_.random().chance(0.5)) break;
-        stored_before_ = std::exchange(stored_, std::move(body));
+        life.stored_before = std::exchange(life.stored, std::move(body));
     }
-    unstored_.clear();
-    if (world_.options().mutations.stale_record) stored_ = stored_before_;
+    life.unstored.clear();
+    if (world_.options().mutations.stale_record) life.stored = life.stored_before;
     for (auto& stream : streams_) {
-        if (!stream->open[kCoordinatorSide] && !stream->open[kMemberSide]) continue;
+        if (stream->life != number || (!stream->open[kCoordinatorSide] && !stream->open[kMemberSide]))
+            continue;
         lose(*stream, kCoordinatorSide);
         stream->open[kCoordinatorSide] = false;
         stream->closing = true;
         if (stream->open[kMemberSide])
             tell(*stream, kMemberSide, world_.latency(kCoordinatorNode, stream->node));
     }
+}
+
+void CoordinatorNode::crash(TimeUs downtime, bool record_lost) {
+    if (!newest()) return;
+    end(static_cast<uint32_t>(lives_.size() - 1));
+    if (record_lost || world_.scenario().keeping != Keeping::kRecord) lives_.back().stored.clear();
     world_.schedule(downtime, EventKind::kRestart, kCoordinatorNode);
+}
+
+void CoordinatorNode::split(TimeUs overlap) {
+    if (!newest()) return;
+    world_.schedule(overlap, EventKind::kDeath, kCoordinatorNode, static_cast<uint32_t>(lives_.size() - 1));
+    start({});
+}
+
+std::string CoordinatorNode::describe() const {
+    std::string out;
+    for (const Life& life : lives_) {
+        if (life.core) out += life.core->describe();
+    }
+    return newest() ? out : out + "the coordinator is down\n";
 }
 
 CoordinatorNode::~CoordinatorNode() = default;
@@ -114,8 +144,8 @@ void CoordinatorNode::deliver(Stream& stream, uint32_t from_side) {
     world_.note(to, "frame", from, [&] { return "type " + std::to_string(static_cast<int>(message.type)); });
     world_.keep_for_replay(to, from, message.type, message.body, stream.index);
     if (to_coordinator) {
-        if (core_ && !stream.closing &&
-            !core_->frame(world_.now(), stream.index + 1, message.type, message.body)) {
+        if (core_of(stream) && !stream.closing &&
+            !core_of(stream)->frame(world_.now(), stream.index + 1, message.type, message.body)) {
             world_.fail("I5", "the coordinator calls a frame of type " +
                                   std::to_string(static_cast<int>(message.type)) + " of " +
                                   World::name(stream.node) + " a violation");
@@ -180,7 +210,8 @@ void CoordinatorNode::told(Stream& stream, uint32_t side) {
     stream.open[side] = false;
     if (to_coordinator) {
         world_.note(kCoordinatorNode, "lost", stream.node, [] { return std::string(); });
-        if (core_) core_->closed(world_.now(), stream.index + 1, "the connection was lost");
+        if (core_of(stream))
+            core_of(stream)->closed(world_.now(), stream.index + 1, "the connection was lost");
         drain();
         if (stream.open[kMemberSide])
             tell(stream, kMemberSide, world_.latency(kCoordinatorNode, stream.node));
@@ -198,37 +229,38 @@ void CoordinatorNode::told(Stream& stream, uint32_t side) {
 void CoordinatorNode::drain() {
     if (draining_) return;
     draining_ = true;
-    while (core_ && !core_->outbox().empty()) {
-        std::vector<core::CoordinatorAction> actions;
-        actions.swap(core_->outbox());
-        for (core::CoordinatorAction& action : actions) {
-            using Kind = core::CoordinatorAction::Kind;
-            if (action.kind == Kind::kPersist) {
-                const TimeUs delay = world_.random().between(0, world_.scenario().persist_max);
-                unstored_.emplace_back(action.number, std::move(action.body));
-                world_.schedule(delay, EventKind::kPersisted, kCoordinatorNode, incarnation_, 0,
-                                action.number);
-                continue;
-            }
-            if (action.connection == 0 || action.connection > streams_.size()) {
-                world_.fail("I5", "the coordinator uses a connection that never was");
-                continue;
-            }
-            Stream& stream = *streams_[action.connection - 1];
-            if (!stream.open[kCoordinatorSide]) continue;
-            if (action.kind == Kind::kSend) {
-                push(stream, kCoordinatorSide, action.type, std::move(action.body));
-            } else {
-                stream.closing = true;
-                // The end follows what was sent; the connection is over here once the member has closed as
-                // well.
-                world_.note(kCoordinatorNode, "close", stream.node, [&] { return action.text; });
-                tell(stream, kMemberSide, world_.latency(kCoordinatorNode, stream.node));
-                tell(stream, kCoordinatorSide, world_.random().between(0, 4 * world_.scenario().latency_max));
-            }
-        }
-    }
+    for (uint32_t life = 0; life < lives_.size(); ++life) drain(life);
     draining_ = false;
+}
+
+void CoordinatorNode::drain(uint32_t number) {
+    while (lives_[number].core && !lives_[number].core->outbox().empty()) {
+        std::vector<core::CoordinatorAction> actions;
+        actions.swap(lives_[number].core->outbox());
+        for (core::CoordinatorAction& action : actions) act(number, action);
+    }
+}
+
+void CoordinatorNode::act(uint32_t number, core::CoordinatorAction& action) {
+    using Kind = core::CoordinatorAction::Kind;
+    if (action.kind == Kind::kPersist) {
+        const TimeUs delay = world_.random().between(0, world_.scenario().persist_max);
+        lives_[number].unstored.emplace_back(action.number, std::move(action.body));
+        return world_.schedule(delay, EventKind::kPersisted, kCoordinatorNode, number, 0, action.number);
+    }
+    if (action.connection == 0 || action.connection > streams_.size() ||
+        streams_[action.connection - 1]->life != number) {
+        return world_.fail("I5", "the coordinator uses a connection that never was");
+    }
+    Stream& stream = *streams_[action.connection - 1];
+    if (!stream.open[kCoordinatorSide]) return;
+    if (action.kind == Kind::kSend)
+        return push(stream, kCoordinatorSide, action.type, std::move(action.body));
+    stream.closing = true;
+    // The end follows what was sent; the connection is over here once the member has closed as well.
+    world_.note(kCoordinatorNode, "close", stream.node, [&] { return action.text; });
+    tell(stream, kMemberSide, world_.latency(kCoordinatorNode, stream.node));
+    tell(stream, kCoordinatorSide, world_.random().between(0, 4 * world_.scenario().latency_max));
 }
 
 bool CoordinatorNode::is_current(int node, uint32_t stream) {
@@ -237,45 +269,57 @@ bool CoordinatorNode::is_current(int node, uint32_t stream) {
 }
 
 bool CoordinatorNode::drops(uint32_t stream, wire::Type type, std::span<const uint8_t> body) {
+    core::Coordinator* core = core_of(*streams_[stream]);
     const std::string before = describe();
-    return !core_ || (core_->frame(world_.now(), stream + 1, type, body) && core_->outbox().empty() &&
-                      core_->describe() == before);
+    return !core || (core->frame(world_.now(), stream + 1, type, body) && core->outbox().empty() &&
+                     describe() == before);
 }
 
 void CoordinatorNode::after_event() {
-    if (!core_) return;
-    const TimeUs deadline = core_->deadline();
-    if (deadline == kNever || deadline >= tick_at_) return;
-    tick_at_ = std::max(deadline, world_.now());
-    world_.schedule(tick_at_ - world_.now(), EventKind::kTick, kCoordinatorNode);
+    for (uint32_t life = 0; life < lives_.size(); ++life) arm(life);
+}
+
+void CoordinatorNode::arm(uint32_t number) {
+    Life& life = lives_[number];
+    if (!life.core) return;
+    const TimeUs deadline = life.core->deadline();
+    if (deadline == kNever || deadline >= life.tick_at) return;
+    life.tick_at = std::max(deadline, world_.now());
+    world_.schedule(life.tick_at - world_.now(), EventKind::kTick, kCoordinatorNode, number);
 }
 
 void CoordinatorNode::handle(const Event& event) {
     switch (event.kind) {
-        case EventKind::kTick:
-            if (!core_ || tick_at_ > world_.now()) return;
-            tick_at_ = kNever;
-            if (core_->deadline() <= world_.now()) core_->tick(world_.now());
+        case EventKind::kTick: {
+            Life& life = lives_[event.object];
+            if (!life.core || life.tick_at > world_.now()) return;
+            life.tick_at = kNever;
+            if (life.core->deadline() <= world_.now()) life.core->tick(world_.now());
             return drain();
-        case EventKind::kRestart: return start();
-        case EventKind::kPersisted:
-            if (event.object != incarnation_) return;
+        }
+        case EventKind::kRestart: return start(std::move(lives_.back().stored));
+        case EventKind::kDeath: return end(event.object);
+        case EventKind::kPersisted: {
+            Life& life = lives_[event.object];
+            if (!life.core) return;
             // A record covers those before it.
-            while (!unstored_.empty() && unstored_.front().first <= event.number) {
-                stored_before_ = std::exchange(stored_, std::move(unstored_.front().second));
-                unstored_.pop_front();
+            while (!life.unstored.empty() && life.unstored.front().first <= event.number) {
+                life.stored_before = std::exchange(life.stored, std::move(life.unstored.front().second));
+                life.unstored.pop_front();
             }
-            core_->persisted(world_.now(), event.number);
+            life.core->persisted(world_.now(), event.number);
             return drain();
+        }
         case EventKind::kStreamOpened: {
             Stream& stream = *streams_[event.object];
-            if (!core_) {
+            stream.life = static_cast<uint32_t>(lives_.size() - 1);
+            if (!newest()) {
                 stream.closing = true;  // refused
                 return tell(stream, kMemberSide, world_.latency(kCoordinatorNode, stream.node));
             }
             if (stream.closing) return;
             stream.open[kCoordinatorSide] = true;
-            core_->opened(world_.now(), stream.index + 1, World::name(stream.node));
+            newest()->opened(world_.now(), stream.index + 1, World::name(stream.node));
             drain();
             return schedule_arrival(stream, kMemberSide);
         }

@@ -19,6 +19,14 @@ class World;
 /// Sides of a stream.
 inline constexpr uint32_t kMemberSide = 0, kCoordinatorSide = 1;
 
+/// One process of the coordinator. Two may run at once: the later one gets all new connections.
+struct Life {
+    std::unique_ptr<core::Coordinator> core;  ///< null: it has ended
+    TimeUs tick_at = kNever;
+    std::deque<std::pair<uint64_t, std::vector<uint8_t>>> unstored;  ///< records on their way to the disk
+    std::vector<uint8_t> stored, stored_before;
+};
+
 struct Stream {
     struct Message {
         wire::Type type;
@@ -27,6 +35,7 @@ struct Stream {
     };
     uint32_t index = 0;  ///< the connection's number is one more
     int node = 0;
+    uint32_t life = 0;                ///< of the coordinator's processes
     std::deque<Message> messages[2];  ///< by sending side
     bool open[2] = {true, false};
     bool arrival_scheduled[2] = {false, false};
@@ -48,8 +57,11 @@ class CoordinatorNode {
     /// The member closes its connection; what it sent before still arrives when `orderly`.
     void close(int node, bool silent, bool orderly);
 
-    /// A fault: the process is killed, and started again after `downtime` with what was durable.
-    void crash(TimeUs downtime);
+    /// A fault: the process is killed, and started again after `downtime` with what was durable, or nothing.
+    void crash(TimeUs downtime, bool record_lost);
+    /// A fault: a second process starts, on another host and without a record; the first is killed after
+    /// `overlap`.
+    void split(TimeUs overlap);
     /// A fault: the connection of `node` is lost. False when there is none.
     bool sever(int node);
 
@@ -61,7 +73,7 @@ class CoordinatorNode {
     void handle(const Event& event);
     /// Schedules the next tick; called after every event of the coordinator.
     void after_event();
-    std::string describe() const { return core_ ? core_->describe() : "the coordinator is down\n"; }
+    std::string describe() const;
 
    private:
     Stream* current(int node);
@@ -72,18 +84,20 @@ class CoordinatorNode {
     void tell(Stream& stream, uint32_t side, TimeUs delay);
     void told(Stream& stream, uint32_t side);
     void drain();
-    void start();
+    void drain(uint32_t life);
+    void act(uint32_t life, core::CoordinatorAction& action);
+    void start(std::vector<uint8_t> stored);
+    void end(uint32_t life);
+    void arm(uint32_t life);
+    core::Coordinator* core_of(const Stream& stream) { return lives_[stream.life].core.get(); }
+    core::Coordinator* newest() const { return lives_.back().core.get(); }
 
     World& world_;
     Random random_;
-    std::unique_ptr<core::Coordinator> core_;
+    std::vector<Life> lives_;
     std::vector<std::unique_ptr<Stream>> streams_;
     std::vector<int64_t> current_;  ///< stream index by node, or -1
-    TimeUs tick_at_ = kNever;
     bool draining_ = false;
-    uint32_t incarnation_ = 0;                                        ///< of the process
-    std::deque<std::pair<uint64_t, std::vector<uint8_t>>> unstored_;  ///< records on their way to the disk
-    std::vector<uint8_t> stored_, stored_before_;
 };
 
 }  // namespace pccl::sim

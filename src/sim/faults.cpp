@@ -51,12 +51,14 @@ int Faults::random_other(int node) {
 void Faults::strike(Armed& armed, int where) {
     armed.done = true;
     const Fault& fault = armed.fault;
-    if (fault.kind == Fault::Kind::kCoordinatorCrash) {
+    if (fault.kind == Fault::Kind::kCoordinatorCrash || fault.kind == Fault::Kind::kRecordLoss ||
+        fault.kind == Fault::Kind::kCoordinatorSplit) {
         ++world_.statistics().faults;
         world_.note(kCoordinatorNode, "fault", kNoNode, [&] {
             return std::string(name_of(fault.kind)) + " for " + std::to_string(fault.duration);
         });
-        return world_.coordinator().crash(fault.duration);
+        if (fault.kind == Fault::Kind::kCoordinatorSplit) return world_.coordinator().split(fault.duration);
+        return world_.coordinator().crash(fault.duration, fault.kind == Fault::Kind::kRecordLoss);
     }
     int node = fault.node;
     if (node == kAnyNode) node = where != kAnyNode ? where : random_alive();
@@ -94,7 +96,9 @@ void Faults::strike(Armed& armed, int where) {
                 world_.stall(other, node, world_.now() + fault.duration);
             return;
         case Fault::Kind::kIsolate: return isolate(node, world_.now() + fault.duration);
-        case Fault::Kind::kCoordinatorCrash: return;  // dealt with above
+        case Fault::Kind::kCoordinatorCrash:
+        case Fault::Kind::kRecordLoss:
+        case Fault::Kind::kCoordinatorSplit: return;  // dealt with above
         case Fault::Kind::kPause: return world_.pause(node, world_.now() + fault.duration);
     }
 }

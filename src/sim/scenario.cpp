@@ -151,6 +151,22 @@ void draw_coordinator_crashes(Scenario& s, uint64_t seed) {
     }
 }
 
+void draw_record(Scenario& s, uint64_t seed) {
+    Random random(mix(seed, 0x4EC0));
+    if (random.chance(0.2)) s.keeping = random.chance(0.6) ? Keeping::kMajority : Keeping::kNothing;
+    for (Fault& fault : s.faults) {
+        if (fault.kind == Fault::Kind::kCoordinatorCrash && random.chance(0.1))
+            fault.kind = Fault::Kind::kRecordLoss;
+    }
+    if (!random.chance(s.keeping == Keeping::kRecord ? 0.04 : 0.2)) return;
+    Fault fault;
+    fault.kind = Fault::Kind::kCoordinatorSplit;
+    fault.at = random.between(0, random.between(1, s.faults_end));
+    if (random.chance(0.5)) draw_step(fault, random);
+    fault.duration = random.between(1, 2 * s.timeouts.recovery);
+    s.faults.push_back(fault);
+}
+
 // Drawn from a generator of their own, so that the runs of most seeds stay what they were.
 void draw_rare(Scenario& s, uint64_t seed) {
     Random random(mix(seed, 0x2A2E));
@@ -179,6 +195,8 @@ const char* name_of(Fault::Kind kind) {
         case Fault::Kind::kStall: return "stall";
         case Fault::Kind::kIsolate: return "isolate";
         case Fault::Kind::kCoordinatorCrash: return "coordinator-crash";
+        case Fault::Kind::kRecordLoss: return "record-loss";
+        case Fault::Kind::kCoordinatorSplit: return "coordinator-split";
         case Fault::Kind::kGarble: return "garble";
         case Fault::Kind::kPause: return "pause";
     }
@@ -199,6 +217,7 @@ Scenario random_scenario(uint64_t seed, uint32_t members_max) {
     for (int64_t i = 0; i < faults; ++i) s.faults.push_back(draw_fault(s, random));
     draw_rare(s, seed);
     draw_coordinator_crashes(s, seed);
+    draw_record(s, seed);
     return s;
 }
 
@@ -219,7 +238,7 @@ TimeUs progress_bound(const Scenario& s) {
     const core::Timeouts& t = s.timeouts;
     // Several pauses of a slow member may lie between two ends.
     const TimeUs thinking = (s.slow_node == Scenario::kNoSlow ? 20 : 200) * s.think_max;
-    return 2 * (t.connect + t.freeze + t.recovery) + 4 * (t.liveness + t.backoff_cap) + thinking +
+    return 2 * (t.connect + t.freeze) + 3 * t.recovery + 4 * (t.liveness + t.backoff_cap) + thinking +
            200 * (s.latency_max + s.jitter) + 4 * s.persist_max;
 }
 

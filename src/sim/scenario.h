@@ -31,6 +31,9 @@ struct Fault {
         kIsolate,  ///< nothing gets through from `node` to anybody for `duration`, perhaps nothing to it
                    ///< either
         kCoordinatorCrash,  ///< the coordinator is killed, and started again after `duration`
+        kRecordLoss,        ///< the same, and its record is gone
+        kCoordinatorSplit,  ///< a second coordinator starts without a record; the first goes on for
+                            ///< `duration`
         kGarble,            ///< the next control frame from `other` to `node` cannot be read
         kPause,             ///< `node` does not run for `duration`
     };
@@ -56,6 +59,13 @@ struct Fault {
 
 const char* name_of(Fault::Kind kind);
 
+/// What a coordinator that is started again can go by.
+enum class Keeping : uint8_t {
+    kRecord,    ///< its record
+    kMajority,  ///< its members, more than half of them
+    kNothing,   ///< its members, if all come back
+};
+
 struct Scenario {
     uint64_t seed = 0;
     std::vector<Spawn> spawns;
@@ -63,6 +73,7 @@ struct Scenario {
     TimeUs faults_end = 0;  ///< from here on nothing new goes wrong, and everything must finish
 
     core::Timeouts timeouts;
+    Keeping keeping = Keeping::kRecord;
     wire::Constants constants;
     uint64_t eager_bytes_per_peer = 1 << 20;
     uint32_t parked_slots_per_peer = 8;

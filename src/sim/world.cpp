@@ -136,6 +136,7 @@ void World::dispatch(const Event& event) {
             if (node >= 0) return process(node).tick();
             return coordinator_->handle(event);
         case EventKind::kRestart:
+        case EventKind::kDeath:  // of a process of the coordinator
         case EventKind::kPersisted:
         case EventKind::kStreamOpened:
         case EventKind::kStreamUp:

@@ -29,6 +29,7 @@ struct Options {
     std::vector<std::string> listen;
     std::string state;
     std::string log_level;
+    bool record_lost = false;
 };
 
 struct Level {
@@ -145,7 +146,12 @@ int serve(const Options& options) {
     std::string state = options.state, error;
     if (state.empty() && !default_state_dir(port_of(options.listen.front()), &state, &error))
         return fail(error);
-    if (!state.empty() && state != "none") config.state_dir = state.c_str();
+    const bool keeps_record = !state.empty() && state != "none" && state != "majority";
+    if (keeps_record) config.state_dir = state.c_str();
+    config.majority = state == "majority" ? 1 : 0;
+    // Without a record a restart looks like a first start, unless nobody can know the port from before.
+    const bool maybe_restarted = !keeps_record && port_of(options.listen.front()) != 0;
+    config.record_lost = options.record_lost || maybe_restarted ? 1 : 0;
     if (pcclCreateMasterEx(&config, &master) != pcclSuccess) return fail(pcclGetLastError(nullptr));
     if (pcclRunMaster(master) != pcclSuccess) {
         const std::string why = pcclGetLastError(nullptr);
@@ -182,10 +188,13 @@ int main(int argc, char** argv) {
         ->type_name("HOST:PORT")
         ->allow_extra_args(false);
     app.add_option("--state", options.state,
-                   "directory of the small durable record of the run, or none; "
-                   "default $XDG_STATE_HOME/pccl/PORT or ~/.local/state/pccl/PORT")
-        ->type_name("DIR|none")
+                   "directory of the small durable record of the run; or majority: none is kept, and a run "
+                   "survives a restart while more than half of its members do; or none: it survives while all "
+                   "do. Default $XDG_STATE_HOME/pccl/PORT or ~/.local/state/pccl/PORT")
+        ->type_name("DIR|majority|none")
         ->check([](const std::string& text) { return std::string(text.empty() ? "it is empty" : ""); });
+    app.add_flag("--record-lost", options.record_lost,
+                 "a record was lost: wait a moment for the members of its run before a new one begins");
     app.add_option("--log-level", options.log_level,
                    "TRACE, DEBUG, INFO, WARN, ERR, FATAL or NONE; default WARN");
     int status = 0;

@@ -24,7 +24,10 @@ class MasterNode:
 
     `listen_address` is "host:port" or "[IPv6]:port", or several of them; port 0 means any free port, which
     `port` tells. With `state_dir` a small record of the run is kept there, and a coordinator that is started
-    again with it goes on with the run.
+    again with it goes on with the run. With `majority` a group goes on after a loss only while more than half
+    of its last members are left; a coordinator that is started without the record then goes on with the run
+    when more than half of them come back, and otherwise when all do. `record_lost` says that there may be such
+    a run: newcomers wait a moment for its members.
     """
 
     def __init__(
@@ -35,6 +38,8 @@ class MasterNode:
         liveness_timeout_ms: int | None = None,
         freeze_timeout_ms: int | None = None,
         recovery_timeout_ms: int | None = None,
+        majority: bool = False,
+        record_lost: bool = False,
         log_callback: Callable[[int, str], object] | None = None,
         log_level: Any = None,
     ) -> None:
@@ -47,6 +52,8 @@ class MasterNode:
                 "liveness_timeout_ms": liveness_timeout_ms,
                 "freeze_timeout_ms": freeze_timeout_ms,
                 "recovery_timeout_ms": recovery_timeout_ms,
+                "majority": majority,
+                "record_lost": record_lost,
                 "log_callback": log_callback,
                 "log_level": log_level,
             }

@@ -56,7 +56,7 @@ def native_options(given: dict[str, Any]) -> dict[str, Any]:
             if not callable(value):
                 raise PCCLTypeError("log_callback must be callable with (level, message)")
             out[name] = value
-        elif name == "shared_state_adopt_highest":
+        elif name in ("shared_state_adopt_highest", "majority", "record_lost"):
             out[name] = int(bool(value))
         elif name in _TEXTS:
             out[name] = _text(value, name)

@@ -30,6 +30,8 @@ class Master {
         reader.number("liveness_timeout_ms", config.liveness_timeout_ms);
         reader.number("freeze_timeout_ms", config.freeze_timeout_ms);
         reader.number("recovery_timeout_ms", config.recovery_timeout_ms);
+        reader.number("majority", config.majority);
+        reader.number("record_lost", config.record_lost);
         log_callback_ = reader.callable("log_callback");
         if (!log_callback_.is_none()) {
             config.log_callback = &forward_log_message;
