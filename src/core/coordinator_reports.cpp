@@ -65,7 +65,8 @@ std::vector<MemberId> kept_by_promises(const ReportedGroup& group) {
 
 /// An epoch above the highest reported one would be known to a member that has reported: such an epoch needed
 /// more than half of the members of the one before, or else everybody must be here to deny it.
-bool nobody_else_went_on(const ReportedGroup& group) {
+bool nobody_else_went_on(const ReportedGroup& group, const Mutations& mutations) {
+    if (mutations.any_reports) return true;
     if (!group.install->majority) return all_back(group);
     const std::vector<const Report*> promised = promises(group);
     return majority_of(group, ids_of(group.install->members)) &&
@@ -262,7 +263,7 @@ void CoordinatorState::check_reports(TimeUs now) {
             if (!group.install) continue;
             if (group.install->id > newest)
                 newest = group.install->id, groups_known = group.install->globals.groups;
-            if (nobody_else_went_on(group)) size += group.reports.size();
+            if (nobody_else_went_on(group, config_.mutations)) size += group.reports.size();
         }
         if (whole && groups_known <= groups.size()) return take_up(now, run);
         if (size > best_size) best = &run, best_size = size;
@@ -282,15 +283,15 @@ void CoordinatorState::take_up(TimeUs now, RunId run) {
     wire::Term newest = term_;
     for (auto& [reported, groups] : all) {
         for (auto& [id, group] : groups) {
-            const bool goes_on = reported == run && group.install && nobody_else_went_on(group);
+            const bool goes_on =
+                reported == run && group.install && nobody_else_went_on(group, config_.mutations);
             for (const auto& [member, report] : group.reports) {
                 newest = std::max(newest, report.term);
                 if (!goes_on) dismiss(report, reported, group);
             }
             if (!goes_on) continue;
             const std::vector<MemberId> listed = ids_of(group.install->members);
-            const std::vector<MemberId> kept =
-                group.install->majority ? kept_by_promises(group) : std::vector<MemberId>(listed);
+            const std::vector<MemberId> kept = group.install->majority ? kept_by_promises(group) : listed;
             for (const MemberId& member : listed) {
                 if (!contains(kept, member)) outside.push_back(member);
             }

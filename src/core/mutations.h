@@ -22,6 +22,7 @@ struct Mutations {
     bool local_timeout = false;   ///< end an operation that is over its time alone, instead of by decision
     bool stale_record = false;    ///< restart from the record before the last one
     bool reuse_epoch_id = false;  ///< propose anew under the same id, and read the old connection of a member
+    bool any_reports = false;     ///< take a run without a record up with whoever has reported
 #else
     static constexpr bool no_barrier = false;
     static constexpr bool majority_barrier = false;
@@ -39,6 +40,7 @@ struct Mutations {
     static constexpr bool local_timeout = false;
     static constexpr bool stale_record = false;
     static constexpr bool reuse_epoch_id = false;
+    static constexpr bool any_reports = false;
 #endif
 };
 

@@ -33,6 +33,7 @@ const std::vector<std::pair<std::string, Switch>>& switches() {
         {"local_timeout", &Mutations::local_timeout},
         {"stale_record", &Mutations::stale_record},
         {"reuse_epoch_id", &Mutations::reuse_epoch_id},
+        {"any_reports", &Mutations::any_reports},
     };
     return kSwitches;
 }

@@ -154,6 +154,21 @@ void draw_coordinator_crashes(Scenario& s, uint64_t seed) {
 void draw_record(Scenario& s, uint64_t seed) {
     Random random(mix(seed, 0x4EC0));
     if (random.chance(0.2)) s.keeping = random.chance(0.6) ? Keeping::kMajority : Keeping::kNothing;
+    // A lost record matters when an epoch is under way.
+    const int64_t losses = s.keeping == Keeping::kRecord ? 0 : random.between(0, 3);
+    for (int64_t i = 0; i < losses; ++i) {
+        Fault fault;
+        fault.kind = Fault::Kind::kRecordLoss;
+        fault.when = random.chance(0.7) ? Fault::When::kFrameTo : Fault::When::kFrameToCoordinator;
+        fault.type = fault.when == Fault::When::kFrameTo ? wire::Type::kInstall : wire::Type::kFrozen;
+        fault.skip = static_cast<uint32_t>(random.below(12));
+        fault.duration = random.between(1, s.timeouts.recovery / 4);
+        s.faults.push_back(fault);
+        if (random.chance(0.5)) continue;
+        // Whoever was there is gone.
+        fault.kind = Fault::Kind::kCrash;
+        s.faults.push_back(fault);
+    }
     for (Fault& fault : s.faults) {
         if (fault.kind == Fault::Kind::kCoordinatorCrash && random.chance(0.1))
             fault.kind = Fault::Kind::kRecordLoss;

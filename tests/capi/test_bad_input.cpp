@@ -341,6 +341,15 @@ TEST_CASE("configs that are wrong are invalid arguments with the field's name") 
     CHECK_FAILS(pcclCreateMasterEx(&config, &master), pcclInvalidArgument);
     config.listen = unparsable;
     CHECK_FAILS(pcclCreateMasterEx(&config, &master), pcclInvalidArgument);
+    // A caller of version 0.1 ends before the fields that came later.
+    const char* parsable[] = {"127.0.0.1:0"};
+    config.listen = parsable;
+    config.majority = 77;
+    config.size = offsetof(pcclMasterConfig_t, majority);
+    CHECK(pcclCreateMasterEx(&config, &master) == pcclSuccess);
+    pcclDestroyMaster(master);
+    config.size -= 1;
+    CHECK_FAILS(pcclCreateMasterEx(&config, &master), pcclInvalidArgument);
     ccoip_socket_address_t address{};
     address.inet.protocol = bad<ccoip_inet_protocol_t>(2);
     CHECK_FAILS(pcclCreateMaster(address, &master), pcclInvalidArgument);

@@ -188,6 +188,30 @@ TEST_CASE("reduces do not miss a coordinator that is killed") {
     });
 }
 
+TEST_CASE("pccl-master: by the majority rule members go on with a coordinator that has no record") {
+    Process first({master_program(), "--listen", "127.0.0.1:0", "--state", "majority"});
+    const std::string address = address_in(first.line());
+    std::unique_ptr<Process> second;
+    Problems problems;
+    on_threads(2, problems, [&](int i) {
+        Peer peer(problems, address);
+        peer.join(2);
+        if (i == 0) {
+            first.signal(SIGKILL);
+            first.wait();
+            second = std::make_unique<Process>(
+                std::vector<std::string>{master_program(), "--listen", address, "--state", "majority"});
+            peer.expect(address_in(second->line()) == address, "the second coordinator is up");
+        }
+        // A vote needs the coordinator.
+        peer.ok(pcclUpdateTopology(peer.comm()), "update");
+        std::vector<float> values(1000, 1);
+        const auto descriptor = descriptor_of(values.size(), pcclFloat, pcclSum);
+        peer.ok(pcclAllReduce(values.data(), values.data(), &descriptor, peer.comm(), nullptr), "reduce");
+        peer.expect(values == std::vector<float>(1000, 2), "the sum of two");
+    });
+}
+
 #ifdef PCCL_TEST_EXAMPLES  // where they are built
 TEST_CASE("the examples in C and C++ reduce between two processes") {
     const std::string folder = kBin + "/examples";

@@ -45,8 +45,9 @@ inline void in_parallel(size_t count, const std::function<void(size_t)>& work) {
 
 class Fleet {
    public:
-    /// With a folder the coordinator keeps its record there.
-    explicit Fleet(const std::string& state_dir = "") : state_dir_(state_dir) {
+    /// With a folder the coordinator keeps its record there; `majority`: the rule for one without.
+    explicit Fleet(const std::string& state_dir = "", bool majority = false)
+        : state_dir_(state_dir), majority_(majority) {
         start_master("127.0.0.1:0");
         options.master = "127.0.0.1:" + std::to_string(master->port());
         options.port_first = 0;
@@ -100,6 +101,8 @@ class Fleet {
         master_options.listen = {listen};
         master_options.log_level = LogLevel::kNone;
         master_options.state_dir = state_dir_;
+        master_options.majority = majority_;
+        master_options.record_lost = state_dir_.empty() && !members.empty();
         master = std::make_unique<MasterServer>(master_options);
         const Status started = master->start();
         INFO(started.text());
@@ -107,6 +110,7 @@ class Fleet {
     }
 
     std::string state_dir_;
+    bool majority_;
 };
 
 template <class T>

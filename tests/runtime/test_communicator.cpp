@@ -73,7 +73,10 @@ TEST_CASE("connecting fails with the cause", "[runtime]") {
     }
     SECTION("another member's port is no coordinator's") {
         // A free port that this process had a moment ago.
-        MasterServer probe({{"127.0.0.1:0"}, {}, {}, LogLevel::kNone, {}});
+        MasterOptions free_port;
+        free_port.listen = {"127.0.0.1:0"};
+        free_port.log_level = LogLevel::kNone;
+        MasterServer probe(free_port);
         REQUIRE(probe.start().ok());
         const uint16_t port = probe.port();
         probe.interrupt();
