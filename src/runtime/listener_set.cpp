@@ -65,7 +65,9 @@ Status ListenerSet::resolve(uv_loop_t* loop, const wire::Endpoint& endpoint,
     hints.ai_flags = AI_PASSIVE;
     uv_getaddrinfo_t request{};
     const int rc = uv_getaddrinfo(loop, &request, nullptr, endpoint.host.c_str(), nullptr, &hints);
-    if (rc != 0) return {Code::INVALID_ARGUMENT, "cannot look up " + endpoint.host + ": " + transport::uv_error_text(rc)};
+    if (rc != 0)
+        return {Code::INVALID_ARGUMENT,
+                "cannot look up " + endpoint.host + ": " + transport::uv_error_text(rc)};
     for (const addrinfo* entry = request.addrinfo; entry != nullptr; entry = entry->ai_next) {
         transport::SocketAddress address;
         if (entry->ai_addrlen > sizeof address.storage) continue;
@@ -131,8 +133,8 @@ Status ListenerSet::bind_endpoint(uv_loop_t* loop, const wire::Endpoint& endpoin
         }
     }
     if (any) return {};
-    return {Code::INVALID_USAGE,
-            "cannot listen on " + wire::Endpoint{endpoint.host, port}.text() + ": " + transport::uv_error_text(failure)};
+    return {Code::INVALID_USAGE, "cannot listen on " + wire::Endpoint{endpoint.host, port}.text() + ": " +
+                                     transport::uv_error_text(failure)};
 }
 
 int ListenerSet::bind_one(uv_loop_t* loop, const transport::SocketAddress& address, bool v6_only,

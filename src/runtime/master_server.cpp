@@ -324,7 +324,8 @@ void MasterServer::Impl::await_end() {
 
 void MasterServer::Impl::on_connection(uv_stream_t* listener, int status) {
     if (stopping_) return;
-    if (status != 0) return log_stranger("could not accept a connection: " + transport::uv_error_text(status));
+    if (status != 0)
+        return log_stranger("could not accept a connection: " + transport::uv_error_text(status));
     const uint64_t id = next_connection_++;
     ControlConnection::Callbacks callbacks;
     callbacks.on_frame = [this, id](wire::Type type, std::span<const uint8_t> body) {

@@ -160,9 +160,9 @@ void Session::control_opened(uint64_t connection) {
     if (member_ == nullptr) {
         std::vector<wire::Endpoint> reached_at = endpoints(local_host);
         if (reached_at.empty()) {
-            join_status_ = {Code::MASTER_CONNECTION_FAILED, "the interface filter \"" +
-                                                                options_.interface_filter +
-                                                                "\" matches no address of this host"};
+            join_status_ = {
+                Code::MASTER_CONNECTION_FAILED,
+                "the interface filter \"" + options_.interface_filter + "\" matches no address of this host"};
             changed_.notify_all();
             return;
         }

@@ -187,10 +187,11 @@ int main(int argc, char** argv) {
                        kDefaultListen + ". Port 0 lets the system choose")
         ->type_name("HOST:PORT")
         ->allow_extra_args(false);
-    app.add_option("--state", options.state,
-                   "directory of the small durable record of the run; or majority: none is kept, and a run "
-                   "survives a restart while more than half of its members do; or none: it survives while all "
-                   "do. Default $XDG_STATE_HOME/pccl/PORT or ~/.local/state/pccl/PORT")
+    app.add_option(
+           "--state", options.state,
+           "directory of the small durable record of the run; or majority: none is kept, and a run "
+           "survives a restart while more than half of its members do; or none: it survives while all "
+           "do. Default $XDG_STATE_HOME/pccl/PORT or ~/.local/state/pccl/PORT")
         ->type_name("DIR|majority|none")
         ->check([](const std::string& text) { return std::string(text.empty() ? "it is empty" : ""); });
     app.add_flag("--record-lost", options.record_lost,

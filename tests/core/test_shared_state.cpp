@@ -131,8 +131,8 @@ TEST_CASE("adopting the highest revision is a warning only where the content is 
     warnings.clear();
     World world;
     world.tweak = [](core::MemberConfig& config) {
-        config.log = Logger(LogLevel::kWarn,
-                            [](LogLevel, std::string_view text) { warnings.emplace_back(text); });
+        config.log =
+            Logger(LogLevel::kWarn, [](LogLevel, std::string_view text) { warnings.emplace_back(text); });
     };
     world.grow(2);
     std::vector<State> states(2, filled(1, {10}));

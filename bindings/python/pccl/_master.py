@@ -26,8 +26,8 @@ class MasterNode:
     `port` tells. With `state_dir` a small record of the run is kept there, and a coordinator that is started
     again with it goes on with the run. With `majority` a group goes on after a loss only while more than half
     of its last members are left; a coordinator that is started without the record then goes on with the run
-    when more than half of them come back, and otherwise when all do. `record_lost` says that there may be such
-    a run: newcomers wait a moment for its members.
+    when more than half of them come back, and otherwise when all do. `record_lost` says that there may be
+    such a run: newcomers wait a moment for its members.
     """
 
     def __init__(
@@ -43,7 +43,9 @@ class MasterNode:
         log_callback: Callable[[int, str], object] | None = None,
         log_level: Any = None,
     ) -> None:
-        addresses = [listen_address] if isinstance(listen_address, str) else list_of(listen_address, "listen_address")
+        if isinstance(listen_address, str):
+            listen_address = [listen_address]
+        addresses = list_of(listen_address, "listen_address")
         for address in addresses:
             split_address(address)
         options = native_options(

@@ -195,9 +195,8 @@ int main(int argc, char** argv) {
     app.add_option("--mutate", arguments.run.mutation, "break a rule on purpose")
         ->check(CLI::IsMember(sim::mutation_names()));
     app.add_flag("--twice", arguments.run.twice, "run each seed again, which must be the same run");
-    auto* failures =
-        app.add_option("--failures", arguments.failures_max, "stop after so many failing seeds")
-        ->capture_default_str();
+    auto* failures = app.add_option("--failures", arguments.failures_max, "stop after so many failing seeds")
+                         ->capture_default_str();
     auto* jobs =
         app.add_option("--jobs", arguments.jobs, "processes to share the seeds; --failures is for each")
             ->check(CLI::Range(1, 64))
