@@ -87,8 +87,8 @@ typedef enum pcclDeviceType_t {
 /*
  * Reduction operators. Integer sums and products wrap in the element type. pcclAvg divides the sum by the
  * number of contributors; for integers the division truncates. Maximum and minimum of floats pass a NaN on.
- * pcclFloat16 and pcclBFloat16 are computed in single precision and rounded after each contributor; a NaN in a
- * result is always the same one, positive and quiet.
+ * pcclFloat16 and pcclBFloat16 are computed in single precision and rounded after each contributor; a NaN in
+ * a result is always the same one, positive and quiet.
  */
 typedef enum pcclRedOp_t { pcclSum = 0, pcclAvg = 1, pcclProd = 2, pcclMax = 3, pcclMin = 4 } pcclRedOp_t;
 

@@ -96,9 +96,10 @@ class Communicator:
     """Membership in a run. Calls release the GIL; failures raise `PCCLError`. Destruction leaves the run.
 
     `address` is the coordinator's, "host:port" or "[IPv6]:port"; `p2p_connection_pool_size` is another name
-    for `lanes`, with 0 for 1 and anything above 64 for 64. A lost peer
-    makes a reduce fail with RANK_CONNECTION_LOST, and the caller retries, unless `on_failure` is RETRY: then reduces repeat among the survivors by themselves. Other options that are None
-    are decided by the environment, then by the library's default; times are in milliseconds.
+    for `lanes`, with 0 for 1 and anything above 64 for 64. A lost peer makes a reduce fail with
+    RANK_CONNECTION_LOST, and the caller retries, unless `on_failure` is RETRY: then reduces repeat among
+    the survivors by themselves. Other options that are None are decided by the environment, then by the
+    library's default; times are in milliseconds.
     `log_callback(level, message)` is called from threads of the library and must not call back into this
     module.
 
