@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,8 +59,12 @@ class Process {
     std::string error_line() { return read_until(err_, '\n'); }
     std::string errors() { return read_until(err_, '\0'); }
     void signal(int number) { ::kill(pid_, number); }
-    /// Its exit status, or -1 when a signal ended it.
+    /// Its exit status, or -1 when a signal ended it, or it had to be killed because it did not end.
     int wait() {
+        const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid_, 0));
+        pollfd ended{fd, POLLIN, 0};
+        if (fd >= 0 && poll(&ended, 1, kEndsWithinMs) == 0) ::kill(pid_, SIGKILL);
+        if (fd >= 0) close(fd);
         int status = 0;
         waitpid(pid_, &status, 0);
         pid_ = -1;
@@ -67,6 +72,8 @@ class Process {
     }
 
    private:
+    static constexpr int kEndsWithinMs = 60'000;
+
     static std::string read_until(int fd, char end) {
         std::string text;
         for (;;) {

@@ -87,6 +87,8 @@ typedef enum pcclDeviceType_t {
 /*
  * Reduction operators. Integer sums and products wrap in the element type. pcclAvg divides the sum by the
  * number of contributors; for integers the division truncates. Maximum and minimum of floats pass a NaN on.
+ * pcclFloat16 and pcclBFloat16 are computed in single precision and rounded after each contributor; a NaN in
+ * a result is always the same one, positive and quiet.
  */
 typedef enum pcclRedOp_t { pcclSum = 0, pcclAvg = 1, pcclProd = 2, pcclMax = 3, pcclMin = 4 } pcclRedOp_t;
 
@@ -274,8 +276,9 @@ PCCL_EXPORT pcclResult_t pcclConnect(pcclComm_t* communicator);
 PCCL_EXPORT pcclResult_t pcclLeave(pcclComm_t* communicator);
 
 /*
- * Leaves the run and frees the communicator; blocks until its threads are gone, with the coordinator away for
- * 1 s at most. Handles of operations become invalid. No other thread may use the object meanwhile.
+ * Leaves the run and frees the communicator; blocks until its threads are gone: for 1 s at most with the
+ * coordinator away, and for the freeze time and 1 s at most with a member that does not answer. Handles of
+ * operations become invalid. No other thread may use the object meanwhile.
  */
 PCCL_EXPORT pcclResult_t pcclDestroyCommunicator(pcclComm_t* communicator);
 
@@ -513,7 +516,8 @@ typedef struct pcclCommConfig_t {
 
     /*
      * When a group has lost its last holder of the expected shared state revision: 1 (default) adopts the
-     * highest revision present, with a warning in the log; 0 fails with pcclNoSharedStateAvailable.
+     * highest revision present, with a warning if its content is another than agreed on last; 0 fails with
+     * pcclNoSharedStateAvailable.
      */
     int shared_state_adopt_highest;
 } pcclCommConfig_t;
@@ -540,10 +544,7 @@ typedef struct pcclCommConfig_t {
  */
 PCCL_EXPORT pcclResult_t pcclCreateCommunicatorEx(const pcclCommConfig_t* config, pcclComm_t** comm_out);
 
-/*
- * Options of a coordinator. Start from PCCL_MASTER_CONFIG_INITIALIZER; texts must live until
- * pcclCreateMasterEx returns.
- */
+/* Options of a coordinator: start from the initialiser; texts must live until pcclCreateMasterEx returns. */
 typedef struct pcclMasterConfig_t {
     size_t size;               /* sizeof(pcclMasterConfig_t), by the initialiser */
     const char* const* listen; /* addresses "host:port" or "[v6]:port"; port 0 means ephemeral */

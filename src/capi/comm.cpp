@@ -33,16 +33,6 @@ Status connected_view(const pcclComm_t* communicator, core::View* out) {
     return out->connected ? Status() : not_connected();
 }
 
-Status pending_operations(const pcclComm_t* communicator) {
-    const std::lock_guard lock(communicator->book->mutex);
-    const auto& slots = communicator->book->slots;
-    const auto open = std::count_if(slots.begin(), slots.end(), [](const auto& slot) {
-        return slot.second.state != Slot::State::kStale;
-    });
-    if (open == 0) return {};
-    return {Code::PENDING_ASYNC_OPS, std::to_string(open) + " asynchronous reduces have not been awaited"};
-}
-
 /// Handles of an ended membership must not be taken for operations of the next one.
 void retire_operations(pcclComm_t* communicator) {
     Book& book = *communicator->book;
@@ -87,8 +77,8 @@ pcclResult_t pcclCreateCommunicatorEx(const pcclCommConfig_t* config, pcclComm_t
     return guarded(nullptr, "pcclCreateCommunicatorEx", [&]() -> Status {
         if (!initialized.load()) return {Code::NOT_INITIALIZED, "call pcclInit first"};
         if (comm_out == nullptr) return null_argument("comm_out");
-        pcclCommConfig_t copy;
-        if (Status status = copy_config(config, &copy); !status) return status;
+        pcclCommConfig_t copy = PCCL_COMM_CONFIG_INITIALIZER;
+        if (Status status = copy_config(config, kCommConfigBytesMin, &copy); !status) return status;
         return create(copy, comm_out);
     });
 }
@@ -139,7 +129,7 @@ pcclResult_t pcclGetAttribute(const pcclComm_t* communicator, pcclAttribute_t at
 pcclResult_t pcclUpdateTopology(pcclComm_t* communicator) {
     return guarded(communicator, "pcclUpdateTopology", [&]() -> Status {
         if (Status status = usable(communicator); !status) return status;
-        if (Status status = pending_operations(communicator); !status) return status;
+        if (Status status = nothing_in_flight(*communicator->book); !status) return status;
         return membership_status(communicator->impl->update_topology(), Code::UPDATE_TOPOLOGY_FAILED);
     });
 }
@@ -159,7 +149,7 @@ pcclResult_t pcclOptimizeTopology(const pcclComm_t* communicator) {
     return guarded(communicator, "pcclOptimizeTopology", [&]() -> Status {
         core::View view;
         if (Status status = usable(communicator); !status) return status;
-        if (Status status = pending_operations(communicator); !status) return status;
+        if (Status status = nothing_in_flight(*communicator->book); !status) return status;
         view = communicator->impl->view();
         if (view.connected && view.globals.world_size < 2) {
             return {Code::INVALID_USAGE, "there is nothing to optimise in a world of one"};

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "capi/handles.h"
+#include "capi/options.h"
 
 using namespace pccl;
 using namespace pccl::capi;
@@ -44,10 +45,11 @@ pcclResult_t pcclGetFailures(const pcclComm_t* communicator, uint64_t after, pcc
         if (Status status = usable(communicator); !status) return status;
         if (count == nullptr) return null_argument("count");
         if (out == nullptr && capacity > 0) return null_argument("out");
-        // A program that was built with a later header has a longer struct: its new fields stay 0.
-        if (failure_bytes < sizeof(pcclFailure_t))
+        // A program that was built with a later header has a longer struct, whose new fields stay 0; one that
+        // was built with an earlier header gets the fields that it knows.
+        if (failure_bytes < kFailureBytesMin)
             return {Code::INVALID_ARGUMENT, "failure_bytes must be sizeof(pcclFailure_t), at least " +
-                                                std::to_string(sizeof(pcclFailure_t))};
+                                                std::to_string(kFailureBytesMin)};
         const core::View view = communicator->impl->view();
         *count = 0;
         if (!view.failures) return {};
@@ -57,7 +59,7 @@ pcclResult_t pcclGetFailures(const pcclComm_t* communicator, uint64_t after, pcc
                 auto* at = reinterpret_cast<unsigned char*>(out) + *count * failure_bytes;
                 const pcclFailure_t one = to_c(failure, communicator->impl->options().group);
                 std::memset(at, 0, failure_bytes);
-                std::memcpy(at, &one, sizeof one);
+                std::memcpy(at, &one, std::min(failure_bytes, sizeof one));
             }
             ++*count;
         }

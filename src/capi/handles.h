@@ -83,6 +83,9 @@ Status usable(const pcclComm_t* communicator);
 /// INVALID_ARGUMENT that says which parameter is null.
 Status null_argument(const char* name);
 
+/// PENDING_ASYNC_OPS, with a tag, while reduces have not been awaited.
+Status nothing_in_flight(const Book& book);
+
 /// The code that a reduce of 1.0 returns in place of one that 1.0 did not have.
 Status reduce_status(const Status& status);
 

@@ -42,8 +42,8 @@ pcclResult_t pcclCreateMasterEx(const pcclMasterConfig_t* config,
                                 pcclMasterInstance_t** master_instance_out) {
     return guarded(nullptr, "pcclCreateMasterEx", [&]() -> Status {
         if (master_instance_out == nullptr) return null_argument("master_instance_out");
-        pcclMasterConfig_t copy;
-        if (Status status = copy_config(config, &copy); !status) return status;
+        pcclMasterConfig_t copy = PCCL_MASTER_CONFIG_INITIALIZER;
+        if (Status status = copy_config(config, kMasterConfigBytesMin, &copy); !status) return status;
         return create(copy, master_instance_out);
     });
 }

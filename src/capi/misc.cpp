@@ -59,6 +59,19 @@ Status null_argument(const char* name) {
     return {Code::INVALID_ARGUMENT, std::string("the argument ") + name + " is null"};
 }
 
+Status nothing_in_flight(const Book& book) {
+    const std::lock_guard lock(book.mutex);
+    size_t open = 0;
+    uint64_t first_tag = 0;
+    for (const auto& [tag, slot] : book.slots) {
+        if (slot.state == Slot::State::kStale) continue;
+        if (open++ == 0) first_tag = tag;
+    }
+    if (open == 0) return {};
+    return {Code::PENDING_ASYNC_OPS, "reduces have not been awaited: " + std::to_string(open) +
+                                         ", the first with tag " + std::to_string(first_tag)};
+}
+
 Status reduce_status(const Status& status) {
     switch (status.code()) {
         case Code::EVICTED: return {Code::RANK_CONNECTION_LOST, status.text()};

@@ -73,16 +73,6 @@ Status sync_status(const Status& status) {
     }
 }
 
-Status open_operations(const Book& book) {
-    const std::lock_guard lock(book.mutex);
-    for (const auto& [tag, slot] : book.slots) {
-        if (slot.state == Slot::State::kStale) continue;
-        return {Code::PENDING_ASYNC_OPS,
-                "the reduce with tag " + std::to_string(tag) + " has not been awaited"};
-    }
-    return {};
-}
-
 }  // namespace
 
 pcclResult_t pcclSynchronizeSharedState(const pcclComm_t* communicator, pcclSharedState_t* shared_state,
@@ -94,7 +84,7 @@ pcclResult_t pcclSynchronizeSharedState(const pcclComm_t* communicator, pcclShar
         core::SyncCall call;
         if (Status status = check_state(*shared_state, number_of(strategy), &call); !status) return status;
         Book& book = *communicator->book;
-        if (Status status = open_operations(book); !status) return status;
+        if (Status status = nothing_in_flight(book); !status) return status;
         {
             const std::lock_guard lock(book.mutex);
             call.tainted = book.tainted;

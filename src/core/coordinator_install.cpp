@@ -27,7 +27,6 @@ void CoordinatorState::persist(PendingInstall pending) {
 /// What the survivors said: members of both the old epoch and the proposal, all of whom have answered.
 DecideInput CoordinatorState::decide_input(const GroupInfo& group, const Proposal& proposal) const {
     DecideInput input;
-    input.redo = group.constants.retry_policy == 0;
     input.gone = group.gone;
     input.mutations = config_.mutations;
     for (const MemberId& id : proposal.members) {
@@ -38,6 +37,13 @@ DecideInput CoordinatorState::decide_input(const GroupInfo& group, const Proposa
             input.survivors.emplace_back(id, &proposal.answers.at(id));
     }
     input.participant_gone = input.survivors.size() < group.members.size();
+    // Who left by itself is no loss that the report policy would report: the others repeat what it took part
+    // in among themselves.
+    const bool all_left = std::all_of(group.members.begin(), group.members.end(), [&](const MemberId& id) {
+        const auto& next = proposal.members;
+        return std::find(next.begin(), next.end(), id) != next.end() || group.left.count(id) != 0;
+    });
+    input.redo = group.constants.retry_policy == 0 || (input.participant_gone && all_left);
     return input;
 }
 

@@ -17,7 +17,7 @@ struct DecideInput {
     bool joined =
         false;         ///< the proposal has newcomers, who could not take part in an attempt of the old epoch
     std::string gone;  ///< who and why, for the texts
-    bool redo = false;  ///< the group's policy is retry
+    bool redo = false;  ///< the group's policy is retry, or those who are gone have left by themselves
     Mutations mutations;
 };
 

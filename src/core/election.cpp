@@ -98,6 +98,7 @@ Election elect(const std::vector<wire::Offer>& offers, bool adopt_highest) {
         return out;
     if (!find_revision(offers, stands, adopt_highest, out)) return out;
     const wire::Offer& winner = offers[find_winner(offers, stands, out)];
+    out.content = winner.content;
     for (size_t r = 0; r < offers.size(); ++r) {
         if (out.roles[r] == Role::kEvicted) continue;
         const bool same = offers[r].content == winner.content && !offers[r].tainted;

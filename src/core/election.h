@@ -18,6 +18,7 @@ struct Election {
     std::vector<std::string> reasons;  ///< by rank, of evictions
     std::vector<plan::Rank> holders;   ///< ascending
     uint64_t revision = 0;
+    wire::Hash content;            ///< the winner's
     bool adopted_highest = false;  ///< nobody held the expected revision
     std::string failure;           ///< nobody can serve: the call fails at all that are not evicted
 };

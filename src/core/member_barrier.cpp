@@ -49,7 +49,7 @@ void MemberState::serve_shared(Op& op) {
 /// This member lost the election of a shared state, or nobody could be elected.
 void MemberState::elected(TimeUs now, Op& op) {
     const Election election = op.shared->election();
-    if (!election.failure.empty()) {
+    if (election.roles[rank_] != Election::Role::kEvicted) {
         return end(now, op, {Code::NO_SHARED_STATE_AVAILABLE, "shared state: " + election.failure});
     }
     const Status status{Code::EVICTED, "shared state: this peer was evicted: " + election.reasons[rank_]};
@@ -145,11 +145,16 @@ void MemberState::end(TimeUs now, Op& op, const Status& status) {
             result.revision = op.shared->election().revision;
             next_revision_ = result.revision + 1;
             synced_once_ = true;
-            if (op.shared->election().adopted_highest) {
-                log(LogLevel::kInfo,
+            const Election& election = op.shared->election();
+            // A program that leaves its revision alone adopts what it has, call after call.
+            if (election.adopted_highest) {
+                const bool replaced = agreed_content_ && *agreed_content_ != election.content;
+                log(replaced ? LogLevel::kWarn : LogLevel::kDebug,
                     "shared state: nobody held the expected revision; the group adopted revision " +
-                        std::to_string(result.revision) + ", the highest present");
+                        std::to_string(result.revision) + ", the highest present" +
+                        (replaced ? ", with another content than it had agreed on last" : ""));
             }
+            agreed_content_ = election.content;
         }
     } else if (op.run && !config_.mutations.no_restore) {
         op.run->restore();

@@ -271,6 +271,7 @@ void MemberState::evict_self(TimeUs now, const Status& status) {
     if (status.code() == Code::EVICTED) log(LogLevel::kError, status.text());
     fate_ = status;
     leaving_ = true;
+    view_.connected = false;
     leave_deadline_ = now + (coordinator_up_ ? config_.timeouts.freeze : kSecond);
     to_coordinator(wire::Leave{status.text()});
     fail_calls(now, status);

@@ -334,6 +334,7 @@ class MemberState {
     View view_;
     uint64_t next_revision_ = 0;
     bool synced_once_ = false;
+    std::optional<wire::Hash> agreed_content_;  ///< of the last shared state that was synchronised
 
     // epoch change
     bool frozen_ = false;

@@ -170,7 +170,12 @@ Status Communicator::all_reduce_async(const core::ReduceCall& call, core::Ticket
         return member.all_reduce(now, call, out);
     };
     const Status status = session->call(launch, true, &inner);
-    if (status.ok()) *ticket = impl_->outer(inner);
+    if (status.ok()) {
+        *ticket = impl_->outer(inner);
+    } else {
+        // Nothing is waited for: the attributes must show here why, or a loop over them would never end.
+        impl_->refresh_view(*session);
+    }
     return status;
 }
 
@@ -255,11 +260,6 @@ Status Communicator::synchronize(core::SyncCall call, core::CallResult* result) 
     result->tx_bytes = tx_bytes;
     result->rx_bytes = rx_bytes;
     return status;
-}
-
-size_t Communicator::open_operations() const {
-    const auto session = impl_->current();
-    return session != nullptr ? session->listed() : 0;
 }
 
 core::View Communicator::view() const {

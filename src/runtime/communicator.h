@@ -68,9 +68,6 @@ class Communicator {
     /// fails for good. `tensors` hashes need not be filled. On success `result->revision` is the group's.
     Status synchronize(core::SyncCall call, core::CallResult* result);
 
-    /// Tickets of all_reduce_async whose result was not fetched.
-    size_t open_operations() const;
-
     /// A snapshot taken at the end of the last communicator call that blocked or awaited.
     core::View view() const;
     MemberId id() const;

@@ -22,7 +22,9 @@ LinkTable::~LinkTable() {
 }
 
 Status LinkTable::listen(const std::string& host, int port_first, int port_last) {
-    return listener_.listen(host, port_first, port_last);
+    Status status = listener_.listen(host, port_first, port_last);
+    if (status && !host.empty()) options_.tcp.source = listener_.address();
+    return status;
 }
 
 const Link* LinkTable::find(const MemberId& peer) const {

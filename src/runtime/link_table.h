@@ -27,8 +27,10 @@ class LinkTable {
     LinkTable(const LinkTable&) = delete;
     LinkTable& operator=(const LinkTable&) = delete;
 
+    /// Connections to others start from the same address, unless `host` is empty.
     Status listen(const std::string& host, int port_first, int port_last);
     uint16_t port() const { return listener_.port(); }
+    const transport::SocketAddress& address() const { return listener_.address(); }
 
     void connect(const MemberId& peer, const std::vector<wire::Endpoint>& endpoints, TimeUs deadline);
     /// Ends the link in an orderly way and stops connecting; nothing is reported. Incarnation 0: any.
@@ -86,7 +88,7 @@ class LinkTable {
 
     transport::Poller& poller_;
     LinkEvents& events_;
-    const LinkOptions options_;
+    LinkOptions options_;
     transport::TcpListener listener_;
     std::unordered_map<MemberId, std::unique_ptr<Link>> links_;
     size_t same_host_links_ = 0;

@@ -6,22 +6,13 @@
 #include <utility>
 
 #include "transport/control.h"
+#include "transport/uv_text.h"
 
 namespace pccl::runtime {
 namespace {
 
 constexpr int kBacklog = 512;
 constexpr int kBindAttempts = 16;
-
-std::string error_text(int uv_code) {
-    char text[256];
-    return uv_strerror_r(uv_code, text, sizeof text);
-}
-
-std::string text_of(const std::string& host, uint16_t port) {
-    const std::string bracketed = host.find(':') == std::string::npos ? host : "[" + host + "]";
-    return bracketed + ":" + std::to_string(port);
-}
 
 }  // namespace
 
@@ -74,7 +65,9 @@ Status ListenerSet::resolve(uv_loop_t* loop, const wire::Endpoint& endpoint,
     hints.ai_flags = AI_PASSIVE;
     uv_getaddrinfo_t request{};
     const int rc = uv_getaddrinfo(loop, &request, nullptr, endpoint.host.c_str(), nullptr, &hints);
-    if (rc != 0) return {Code::INVALID_ARGUMENT, "cannot look up " + endpoint.host + ": " + error_text(rc)};
+    if (rc != 0)
+        return {Code::INVALID_ARGUMENT,
+                "cannot look up " + endpoint.host + ": " + transport::uv_error_text(rc)};
     for (const addrinfo* entry = request.addrinfo; entry != nullptr; entry = entry->ai_next) {
         transport::SocketAddress address;
         if (entry->ai_addrlen > sizeof address.storage) continue;
@@ -112,7 +105,7 @@ Status ListenerSet::bind_all(uv_loop_t* loop, const std::vector<wire::Endpoint>&
         }
         if (endpoint.port == 0 && !shares) chosen.push_back(bound);
         if (port_ == 0) port_ = bound;
-        addresses_.push_back(text_of(endpoint.host, bound));
+        addresses_.push_back(wire::Endpoint{endpoint.host, bound}.text());
     }
     return {};
 }
@@ -140,8 +133,8 @@ Status ListenerSet::bind_endpoint(uv_loop_t* loop, const wire::Endpoint& endpoin
         }
     }
     if (any) return {};
-    return {Code::INVALID_USAGE,
-            "cannot listen on " + text_of(endpoint.host, port) + ": " + error_text(failure)};
+    return {Code::INVALID_USAGE, "cannot listen on " + wire::Endpoint{endpoint.host, port}.text() + ": " +
+                                     transport::uv_error_text(failure)};
 }
 
 int ListenerSet::bind_one(uv_loop_t* loop, const transport::SocketAddress& address, bool v6_only,

@@ -20,6 +20,7 @@
 #include "runtime/os_random.h"
 #include "runtime/record_file.h"
 #include "transport/control.h"
+#include "transport/uv_text.h"
 
 namespace pccl::runtime {
 namespace {
@@ -33,11 +34,6 @@ constexpr TimeUs kStoreRetry = 1 * kSecond;
 constexpr int kStrangerLinesPerSecond = 10;
 
 TimeUs now_us() { return static_cast<TimeUs>(uv_hrtime() / 1000); }
-
-std::string error_text(int uv_code) {
-    char text[256];
-    return uv_strerror_r(uv_code, text, sizeof text);
-}
 
 template <class Handle>
 uv_handle_t* handle_of(Handle* handle) {
@@ -170,7 +166,7 @@ Status MasterServer::Impl::start() {
     if (Status status = open_record(); !status) return status;
     if (const int rc = uv_loop_init(&loop_); rc != 0) {
         record_file_.reset();
-        return {Code::RESOURCE_LIMIT, "cannot make an event loop: " + error_text(rc)};
+        return {Code::RESOURCE_LIMIT, "cannot make an event loop: " + transport::uv_error_text(rc)};
     }
     Status status =
         listeners_.bind(&loop_, options_.listen, [this](uv_stream_t* listener, int accept_status) {
@@ -329,7 +325,8 @@ void MasterServer::Impl::await_end() {
 
 void MasterServer::Impl::on_connection(uv_stream_t* listener, int status) {
     if (stopping_) return;
-    if (status != 0) return log_stranger("could not accept a connection: " + error_text(status));
+    if (status != 0)
+        return log_stranger("could not accept a connection: " + transport::uv_error_text(status));
     const uint64_t id = next_connection_++;
     ControlConnection::Callbacks callbacks;
     callbacks.on_frame = [this, id](wire::Type type, std::span<const uint8_t> body) {

@@ -14,8 +14,11 @@ namespace {
 constexpr TimeUs kSleepMax = 1 * kSecond;  // a waiting thread looks around at least so often
 constexpr const char* kInterruptedText =
     "the program interrupted a call, so the communicator has left the run";
+/// How long the last frames are given to be read by the others.
 constexpr TimeUs kLingerWait = 1 * kSecond;
-constexpr TimeUs kLeaveStep = 900 * kMillisecond;
+/// Leaving without a coordinator, frames included, is over within a second; so long it may answer.
+constexpr TimeUs kLeaveAlone = 950 * kMillisecond;
+constexpr TimeUs kLeaveStep = 800 * kMillisecond;
 
 /// That this process may use.
 size_t count_cores() {
@@ -74,8 +77,6 @@ Status Session::connect() {
         link_options.lanes = options_.lanes;
         link_options.handshake = timeouts_.connect;
         link_options.tcp.liveness = timeouts_.liveness;
-        transport::SocketAddress bound;
-        if (transport::parse_numeric(options_.bind_address, 0, &bound)) link_options.tcp.source = bound;
         links_ = std::make_unique<LinkTable>(poller_, *this, link_options);
         if (Status status = links_->listen(options_.bind_address, options_.port_first, options_.port_last);
             !status) {
@@ -342,11 +343,6 @@ Status Session::cancel(core::Ticket ticket) {
     return member_->cancel(now(), ticket);
 }
 
-size_t Session::listed() const {
-    const std::lock_guard lock(lock_);
-    return listed_.size();
-}
-
 core::View Session::view() const {
     const std::lock_guard lock(lock_);
     return member_ != nullptr && !broken_ ? member_->view() : core::View{};
@@ -365,14 +361,18 @@ std::string Session::describe() const {
 void Session::leave() {
     core::Ticket ticket = 0;
     const TimeUs asked = now();
+    TimeUs until = kNever;
     const auto ask = [](core::Member& member, TimeUs at, core::Ticket* out) { return member.leave(at, out); };
     if (call(ask, false, &ticket).ok()) {
-        const TimeUs until = now() + timeouts_.freeze + timeouts_.recovery;
         core::CallResult result;
-        while (wait(ticket, false, kLeaveStep, &result).code() == Code::TIMEOUT) {
+        TimeUs step = kLeaveStep;
+        while (wait(ticket, false, step, &result).code() == Code::TIMEOUT) {
             Turn turn(*this);
             // A coordinator that is there acknowledges at once, though others may hold up the end of it.
-            if (coordinator_up_ && member_->coordinator_heard() > asked && now() < until) continue;
+            const bool acknowledged = coordinator_up_ && member_->coordinator_heard() > asked;
+            step = std::min(kLeaveStep, asked + timeouts_.freeze - now());
+            if (acknowledged && step > 0) continue;
+            if (!acknowledged) until = asked + kLeaveAlone;
             member_->abandon(now(), {Code::INVALID_USAGE, "the communicator has left the run"});
             break;
         }
@@ -383,7 +383,7 @@ void Session::leave() {
         if (poller_.taken() && !driven_) poller_.give();
         if (links_ != nullptr) links_->shut_down();
     }
-    await_lingering();
+    await_lingering(until);
     {
         Turn turn(*this);
         ended_ = true;
@@ -392,10 +392,10 @@ void Session::leave() {
 }
 
 /// Gives the last frames time to be read by the others before the sockets are closed.
-void Session::await_lingering() {
+void Session::await_lingering(TimeUs until) {
     Turn turn(*this);
     if (links_ == nullptr || !on_loop_) return;
-    const TimeUs until = now() + kLingerWait;
+    until = std::min(until, now() + kLingerWait);
     while (!broken_ && links_->lingering() > 0 && now() < until) {
         settle();
         ++sleepers_;

@@ -59,7 +59,6 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
                 bool goes_on = false);
     Status test(core::Ticket ticket, bool* done);
     Status cancel(core::Ticket ticket);
-    size_t listed() const;
     core::View view() const;
     bool connected() const;
     MemberId id() const { return id_; }
@@ -94,7 +93,7 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
     TimeUs spin_time() const;
     void serve_descriptors();
     void lease_ticked();
-    void await_lingering();
+    void await_lingering(TimeUs until);
     template <class Work>
     void contained(Work&& work) noexcept;
     void break_down(const char* why) noexcept;
@@ -119,7 +118,7 @@ class Session final : public std::enable_shared_from_this<Session>, public LinkE
 
     // under the lock
     TimeUs next_deadline() const;
-    void make_member(const std::string& local_host);
+    void make_member(std::vector<wire::Endpoint> endpoints);
     std::vector<wire::Endpoint> endpoints(const std::string& local_host) const;
     void note_run(wire::Type type, std::span<const uint8_t> body);
 

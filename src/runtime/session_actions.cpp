@@ -76,6 +76,7 @@ void Session::note_run(wire::Type type, std::span<const uint8_t> body) {
     if (type == wire::Type::kPropose) take(wire::Propose{});
 }
 
+/// Where others reach this member; none when the filter matches no address.
 std::vector<wire::Endpoint> Session::endpoints(const std::string& local_host) const {
     const uint16_t port = links_->port();
     if (!options_.advertise.empty()) {
@@ -86,10 +87,9 @@ std::vector<wire::Endpoint> Session::endpoints(const std::string& local_host) co
             host = host.substr(1, host.size() - 2);
         return {{host, port}};
     }
-    transport::SocketAddress bound;
     std::vector<std::string> hosts;
-    if (transport::parse_numeric(options_.bind_address, 0, &bound) && !bound.is_wildcard()) {
-        hosts.push_back(bound.host());
+    if (!options_.bind_address.empty() && !links_->address().is_wildcard()) {
+        hosts.push_back(links_->address().host());
     } else {
         hosts = transport::advertised_hosts(transport::list_interfaces(), filter_, local_host,
                                             wire::kEndpointsMax);
@@ -99,11 +99,11 @@ std::vector<wire::Endpoint> Session::endpoints(const std::string& local_host) co
     return out;
 }
 
-void Session::make_member(const std::string& local_host) {
+void Session::make_member(std::vector<wire::Endpoint> endpoints) {
     core::MemberConfig config;
     config.id = id_;
     config.group = options_.group;
-    config.endpoints = endpoints(local_host);
+    config.endpoints = std::move(endpoints);
     config.constants.retry_policy = options_.report_failures ? 1 : 0;
     config.constants.plan = static_cast<uint8_t>(options_.plan);
     config.constants.segment_bytes =

@@ -160,7 +160,15 @@ void Session::control_opened(uint64_t connection) {
     if (ended_ || connection != connection_) return;
     coordinator_up_ = true;
     if (member_ == nullptr) {
-        make_member(local_host);
+        std::vector<wire::Endpoint> reached_at = endpoints(local_host);
+        if (reached_at.empty()) {
+            join_status_ = {
+                Code::MASTER_CONNECTION_FAILED,
+                "the interface filter \"" + options_.interface_filter + "\" matches no address of this host"};
+            changed_.notify_all();
+            return;
+        }
+        make_member(std::move(reached_at));
         core::Ticket ticket = 0;
         const Status status = member_->join(now(), &ticket);
         PCCL_ASSERT(status.ok());
@@ -172,7 +180,7 @@ void Session::control_opened(uint64_t connection) {
 
 bool Session::control_frame(uint64_t connection, wire::Type type, std::span<const uint8_t> body) {
     Turn turn(*this);
-    if (ended_ || connection != connection_) return true;
+    if (ended_ || member_ == nullptr || connection != connection_) return true;
     pause_ = kPauseFirst;
     note_run(type, body);
     const bool valid = member_->coordinator_frame(now(), type, body);

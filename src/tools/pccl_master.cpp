@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/command_line.h"
 #include "pccl/pccl.h"
 
 namespace {
@@ -54,6 +55,19 @@ int fail(const std::string& text) {
     return 1;
 }
 
+/// The end after arguments that make no sense.
+int refuse(const std::string& text) {
+    int status = 0;
+    pccl::tools::refuse("pccl-master", text, &status);
+    return status;
+}
+
+/// Null when the variable is absent or empty.
+const char* environment(const char* name) {
+    const char* text = std::getenv(name);
+    return text != nullptr && *text != '\0' ? text : nullptr;
+}
+
 int port_of(const std::string& address) { return std::atoi(address.substr(address.rfind(':') + 1).c_str()); }
 
 /// A directory under the user's state directory, by port. False, with the cause, when there is none to be
@@ -61,8 +75,8 @@ int port_of(const std::string& address) { return std::atoi(address.substr(addres
 /// restart could find again, so it keeps none.
 bool default_state_dir(int port, std::string* directory, std::string* error) {
     if (port == 0) return true;
-    const char* state_home = std::getenv("XDG_STATE_HOME");
-    const char* home = std::getenv("HOME");
+    const char* state_home = environment("XDG_STATE_HOME");
+    const char* home = environment("HOME");
     std::filesystem::path folder;
     if (state_home != nullptr && *state_home == '/') {
         folder = state_home;
@@ -113,8 +127,8 @@ int serve(const Options& options) {
     config.listen_count = listen.size();
     if (!options.log_level.empty()) {
         if (!parse_level(options.log_level, &config.log_level))
-            return fail("unknown log level " + options.log_level);
-    } else if (std::getenv("PCCL_LOG_LEVEL") == nullptr) {
+            return refuse("unknown log level " + options.log_level);
+    } else if (environment("PCCL_LOG_LEVEL") == nullptr) {
         config.log_level = pcclLogWarn;
     }
     // Blocked before any thread exists, so that only sigwait below takes them.
@@ -126,6 +140,9 @@ int serve(const Options& options) {
     signal(SIGPIPE, SIG_IGN);
 
     pcclMasterInstance_t* master = nullptr;
+    // Refused addresses must leave no directory behind, so they are looked at first.
+    if (pcclCreateMasterEx(&config, &master) != pcclSuccess) return refuse(pcclGetLastError(nullptr));
+    pcclDestroyMaster(master);
     std::string state = options.state, error;
     if (state.empty() && !default_state_dir(port_of(options.listen.front()), &state, &error))
         return fail(error);
@@ -175,14 +192,15 @@ int main(int argc, char** argv) {
            "directory of the small durable record of the run; or majority: none is kept, and a run "
            "survives a restart while more than half of its members do; or none: it survives while all "
            "do. Default $XDG_STATE_HOME/pccl/PORT or ~/.local/state/pccl/PORT")
-        ->type_name("DIR|majority|none");
+        ->type_name("DIR|majority|none")
+        ->check([](const std::string& text) { return std::string(text.empty() ? "it is empty" : ""); });
     app.add_flag("--record-lost", options.record_lost,
                  "a record was lost: wait a moment for the members of its run before a new one begins");
     app.add_option("--log-level", options.log_level,
                    "TRACE, DEBUG, INFO, WARN, ERR, FATAL or NONE; default WARN");
-    app.set_version_flag("--version", std::string("pccl-master ") + PCCL_VERSION_STRING);
-    CLI11_PARSE(app, argc, argv);
+    int status = 0;
+    if (!pccl::tools::parse_arguments(app, argc, argv, &status)) return status;
     if (options.listen.empty()) options.listen.push_back(kDefaultListen);
-    if (repeats_port_0(options.listen)) return fail("--listen: one host with port 0 more than once");
+    if (repeats_port_0(options.listen)) return refuse("--listen: one host with port 0 more than once");
     return serve(options);
 }

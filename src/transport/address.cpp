@@ -9,6 +9,8 @@
 #include <cstring>
 #include <memory>
 
+#include "wire/names.h"
+
 namespace pccl::transport {
 
 namespace {
@@ -91,10 +93,7 @@ std::string SocketAddress::host() const {
     return out;
 }
 
-std::string SocketAddress::text() const {
-    const std::string h = host();
-    return (h.find(':') == std::string::npos ? h : "[" + h + "]") + ":" + std::to_string(port());
-}
+std::string SocketAddress::text() const { return wire::Endpoint{host(), port()}.text(); }
 
 bool parse_numeric(const std::string& host, uint16_t port, SocketAddress* out) {
     *out = SocketAddress{};
@@ -216,6 +215,11 @@ std::vector<std::string> advertised_hosts(const std::vector<InterfaceAddress>& i
                                           const InterfaceFilter& filter, const std::string& first,
                                           size_t count_max) {
     std::vector<std::string> out;
+    // What the filter asks for is not here at all; anything else would be used against the program's wish.
+    if (!filter.empty() && std::none_of(interfaces.begin(), interfaces.end(), [&](const auto& entry) {
+            return filter.allows(entry.name, entry.address);
+        }))
+        return out;
     auto add = [&](const std::string& host) {
         if (out.size() < count_max && std::find(out.begin(), out.end(), host) == out.end())
             out.push_back(host);
@@ -236,7 +240,7 @@ std::vector<std::string> advertised_hosts(const std::vector<InterfaceAddress>& i
         if (entry.address.is_link_local() || entry.address.is_loopback()) continue;
         if (filter.allows(entry.name, entry.address)) add(entry.address.host());
     }
-    if (out.empty() && !first.empty()) add(first);
+    if (out.empty() && !first.empty() && filter.empty()) add(first);
     return out;
 }
 

@@ -53,6 +53,8 @@ class InterfaceFilter {
    public:
     static Status parse(const std::string& text, InterfaceFilter* out);
     bool allows(const std::string& name, const SocketAddress& address) const;
+    /// It was given no entry, so nothing is asked for.
+    bool empty() const { return entries_.empty(); }
 
    private:
     struct Entry {
@@ -68,8 +70,8 @@ class InterfaceFilter {
 
 /// Hosts to tell peers about, best first: `first` (the local end of a connection that works) unless it is
 /// empty or the filter rejects it, then the chosen interfaces' addresses. Link-local addresses mean nothing
-/// elsewhere and are left out; loopback is only in it as `first`. Where nothing is left,
-/// `first` is better than no host at all.
+/// elsewhere and are left out; loopback is only in it as `first`. Where nothing is left without a filter,
+/// `first` is better than no host at all; with one that matches nothing the list is empty.
 std::vector<std::string> advertised_hosts(const std::vector<InterfaceAddress>& interfaces,
                                           const InterfaceFilter& filter, const std::string& first,
                                           size_t count_max);

@@ -14,6 +14,7 @@
 #include "base/fault.h"
 #include "transport/address.h"
 #include "transport/resolver.h"
+#include "transport/uv_text.h"
 #include "wire/frame.h"
 
 namespace pccl::transport {
@@ -31,11 +32,6 @@ constexpr TimeUs kAttemptMin = 200 * kMillisecond;
 constexpr unsigned kKeepaliveDelayS = 5;
 constexpr unsigned kUserTimeoutMs = 20000;
 
-std::string error_text(int uv_code) {
-    char text[256];
-    return uv_strerror_r(uv_code, text, sizeof text);
-}
-
 using NameOf = int (*)(const uv_tcp_t*, sockaddr*, int*);  // uv_tcp_getsockname, uv_tcp_getpeername
 
 SocketAddress address_of(const uv_tcp_t* tcp, NameOf name_of) {
@@ -44,11 +40,6 @@ SocketAddress address_of(const uv_tcp_t* tcp, NameOf name_of) {
     if (name_of(tcp, address.raw(), &bytes) != 0) return {};
     address.length = static_cast<socklen_t>(bytes);
     return address;
-}
-
-std::string endpoint_text(const wire::Endpoint& endpoint) {
-    const bool six = endpoint.host.find(':') != std::string::npos;
-    return (six ? "[" + endpoint.host + "]" : endpoint.host) + ":" + std::to_string(endpoint.port);
 }
 
 void set_options(uv_tcp_t* tcp) {
@@ -199,7 +190,7 @@ void ControlConnection::Impl::try_next() {
         });
     if (rc != 0) {
         delete request;
-        attempt_failed(address.text(), error_text(rc));
+        attempt_failed(address.text(), uv_error_text(rc));
     }
 }
 
@@ -228,7 +219,7 @@ void ControlConnection::Impl::resolve(const wire::Endpoint& endpoint) {
 
 void ControlConnection::Impl::resolved(std::vector<SocketAddress> found, const std::string& error) {
     resolution.reset();
-    if (found.empty()) return attempt_failed(endpoint_text(endpoints[next_endpoint - 1]), error);
+    if (found.empty()) return attempt_failed(endpoints[next_endpoint - 1].text(), error);
     addresses = std::move(found);
     try_next();
 }
@@ -243,12 +234,12 @@ void ControlConnection::Impl::connected(int status, uint64_t of_attempt) {
     if (state != State::kConnecting || of_attempt != attempt) return;
     const std::string what = addresses[next_address - 1].text();
     if (PCCL_FAULT(kCoordinatorFails)) status = UV_ECONNREFUSED;
-    if (status != 0) return attempt_failed(what, error_text(status));
+    if (status != 0) return attempt_failed(what, uv_error_text(status));
     const SocketAddress mine = address_of(&socket->handle, uv_tcp_getsockname);
     const SocketAddress theirs = address_of(&socket->handle, uv_tcp_getpeername);
     if (theirs.length == 0) return attempt_failed(what, "closed at once");
     // Where nobody listens on a port of the ephemeral range, TCP can connect a socket to itself.
-    if (mine.text() == theirs.text()) return attempt_failed(what, error_text(UV_ECONNREFUSED));
+    if (mine.text() == theirs.text()) return attempt_failed(what, uv_error_text(UV_ECONNREFUSED));
     opened();
     if (state == State::kOpen && !detached && callbacks.on_open) callbacks.on_open();
 }
@@ -274,7 +265,7 @@ void ControlConnection::Impl::opened() {
             const std::shared_ptr<Impl> self = static_cast<Owned<uv_tcp_t>*>(stream->data)->owner;
             self->contained([&] { self->received(n, reinterpret_cast<const uint8_t*>(buffer->base)); });
         });
-    if (rc != 0) close("could not read: " + error_text(rc));
+    if (rc != 0) close("could not read: " + uv_error_text(rc));
 }
 
 // ---- sending
@@ -293,11 +284,11 @@ void ControlConnection::Impl::queue(std::vector<uint8_t> bytes) {
     const int rc = uv_write(&write->request, stream, &buffer, 1, [](uv_write_t* request, int status) {
         std::unique_ptr<WriteRequest> done(static_cast<WriteRequest*>(request->data));
         if (status == 0) return;
-        done->owner->contained([&] { done->owner->close("could not send: " + error_text(status)); });
+        done->owner->contained([&] { done->owner->close("could not send: " + uv_error_text(status)); });
     });
     if (rc != 0) {
         delete write;
-        close("could not send: " + error_text(rc));
+        close("could not send: " + uv_error_text(rc));
     }
 }
 
@@ -328,7 +319,7 @@ void ControlConnection::Impl::received(ssize_t bytes, const uint8_t* data) {
     if (bytes < 0) {
         if (state == State::kFlushing) return close(why_closed);
         return close(bytes == UV_EOF ? "the other side closed the connection"
-                                     : error_text(static_cast<int>(bytes)));
+                                     : uv_error_text(static_cast<int>(bytes)));
     }
     if (state != State::kOpen) return;
     PCCL_FAULT_ALLOCATION(kControlMemory);

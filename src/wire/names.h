@@ -84,7 +84,11 @@ struct Endpoint {
     std::string host;
     uint16_t port = 0;
     bool operator==(const Endpoint&) const = default;
-    std::string text() const { return host + " port " + std::to_string(port); }
+    /// "host:port", "[v6]:port".
+    std::string text() const {
+        const bool six = host.find(':') != std::string::npos;
+        return (six ? "[" + host + "]" : host) + ":" + std::to_string(port);
+    }
     template <class V>
     void visit(V& v) {
         v.text(host), v(port);

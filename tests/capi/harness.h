@@ -255,6 +255,14 @@ class Child {
         ::kill(pid_, SIGKILL);
         wait();
     }
+    /// Waits until the child stops itself; false when it ends.
+    bool wait_stopped() {
+        int status = -1;
+        const bool stopped = waitpid(pid_, &status, WUNTRACED) == pid_ && WIFSTOPPED(status);
+        if (!stopped) pid_ = -1;
+        return stopped;
+    }
+    void resume() const { ::kill(pid_, SIGCONT); }
     int wait() {
         int status = -1;
         if (pid_ > 0) waitpid(pid_, &status, 0);

@@ -305,6 +305,14 @@ TEST_CASE("configs that are wrong are invalid arguments with the field's name") 
     CHECK(create([](auto&) {}) == pcclSuccess);
     CHECK_FAILS(create([](auto& c) { c.size = 0; }), pcclInvalidArgument);
     CHECK_FAILS(create([](auto& c) { c.size = sizeof c - 1; }), pcclInvalidArgument);
+    struct Later {
+        pcclCommConfig_t known;
+        char unknown[100];
+    } later{quick_config("127.0.0.1:1"), {}};
+    later.known.size = sizeof later;
+    pcclComm_t* created = nullptr;
+    CHECK(pcclCreateCommunicatorEx(&later.known, &created) == pcclSuccess);
+    pcclDestroyCommunicator(created);
     for (const char* address :
          {"", "nonsense", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", "::1:5", "1.2.3.400:5"}) {
         INFO(address);
@@ -332,6 +340,15 @@ TEST_CASE("configs that are wrong are invalid arguments with the field's name") 
     config.listen = none, config.listen_count = 1;
     CHECK_FAILS(pcclCreateMasterEx(&config, &master), pcclInvalidArgument);
     config.listen = unparsable;
+    CHECK_FAILS(pcclCreateMasterEx(&config, &master), pcclInvalidArgument);
+    // A caller of version 0.1 ends before the fields that came later.
+    const char* parsable[] = {"127.0.0.1:0"};
+    config.listen = parsable;
+    config.majority = 77;
+    config.size = offsetof(pcclMasterConfig_t, majority);
+    CHECK(pcclCreateMasterEx(&config, &master) == pcclSuccess);
+    pcclDestroyMaster(master);
+    config.size -= 1;
     CHECK_FAILS(pcclCreateMasterEx(&config, &master), pcclInvalidArgument);
     ccoip_socket_address_t address{};
     address.inet.protocol = bad<ccoip_inet_protocol_t>(2);

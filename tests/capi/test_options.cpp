@@ -69,6 +69,26 @@ TEST_CASE("options: the addresses of one interface are told to the others") {
     with_two(master.address(), change, reduce_twice);
 }
 
+TEST_CASE("options: a filter that matches no interface fails the connect, with the filter in the text") {
+    Master master;
+    const std::string address = master.address();
+    pcclInit();
+    pcclCommConfig_t config = quick_config(address.c_str());
+    config.bind_address = nullptr;
+    config.interface = "nosuch0";
+    pcclComm_t* comm = nullptr;
+    REQUIRE(pcclCreateCommunicatorEx(&config, &comm) == pcclSuccess);
+    CHECK(pcclConnect(comm) == pcclMasterConnectionFailed);
+    CHECK_THAT(pcclGetLastError(comm), Catch::Contains("\"nosuch0\" matches no address"));
+    REQUIRE(pcclDestroyCommunicator(comm) == pcclSuccess);
+}
+
+TEST_CASE("options: peers may be bound to a name") {
+    Master master;
+    with_two(
+        master.address(), [](pcclCommConfig_t& config) { config.bind_address = "localhost"; }, reduce_twice);
+}
+
 TEST_CASE("options: several lanes carry one operation") {
     Master master;
     with_two(

@@ -1,6 +1,8 @@
 // pccl-master and the examples as processes: the ready line, ending, refusals, and a reduce between two of
 // them.
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
 
 #include <filesystem>
 #include <string>
@@ -26,6 +28,22 @@ std::string address_in(const std::string& line) {
     INFO("line: " << line);
     REQUIRE(line.rfind(start, 0) == 0);
     return line.substr(start.size());
+}
+
+/// Says on a connection what no peer says, and waits until it is closed.
+void send_garbage(const std::string& address) {
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+    REQUIRE(connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0);
+    const std::string text(100, '?');
+    REQUIRE(send(fd, text.data(), text.size(), MSG_NOSIGNAL) > 0);
+    char byte = 0;
+    while (recv(fd, &byte, 1, 0) > 0) {
+    }
+    close(fd);
 }
 
 bool run_pair(const std::string& program, const std::string& address, std::string* first,
@@ -80,24 +98,26 @@ TEST_CASE("pccl-master: tells the port that the system chose beside a fixed one"
     });
 }
 
-TEST_CASE("pccl-master: refuses what it cannot do, with the reason, and exits with 1") {
+TEST_CASE("pccl-master: refuses what it cannot do, with the reason; arguments that make no sense are 2") {
     const TemporaryFolder folder;
     Process master({master_program(), "--listen", "127.0.0.1:0", "--state", folder.path});
     const std::string address = address_in(master.line());
-    auto refused = [](std::vector<std::string> arguments, const std::string& reason) {
+    auto refused = [](int status, std::vector<std::string> arguments, const std::string& reason) {
         arguments.insert(arguments.begin(), master_program());
         Process process(arguments);
         const std::string errors = process.errors();
         CHECK_THAT(errors, Catch::Contains(reason));
         CHECK(process.rest_of_output().empty());
-        CHECK(process.wait() == 1);
+        CHECK(process.wait() == status);
     };
-    refused({"--listen", address, "--state", "none"}, "in use");
-    refused({"--listen", "127.0.0.1:0", "--state", folder.path}, "locked");
-    refused({"--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--state", "none"}, "more than once");
-    refused({"--listen", "nonsense", "--state", "none"}, "nonsense");
-    refused({"--listen", "127.0.0.1:99999", "--state", "none"}, "99999");
-    refused({"--listen", "127.0.0.1:0", "--state", "none", "--log-level", "loud"}, "loud");
+    refused(1, {"--listen", address, "--state", "none"}, "in use");
+    refused(1, {"--listen", "127.0.0.1:0", "--state", folder.path}, "locked");
+    refused(2, {"--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--state", "none"}, "more than once");
+    refused(2, {"--listen", "nonsense", "--state", "none"}, "nonsense");
+    refused(2, {"--listen", "127.0.0.1:99999", "--state", "none"}, "99999");
+    refused(2, {"--listen", "127.0.0.1:0", "--state", "none", "--log-level", "loud"}, "loud");
+    refused(2, {"--listen", "127.0.0.1:0", "--state", ""}, "empty");
+    refused(2, {"--unknown"}, "--unknown");
     CHECK(std::filesystem::exists(folder.path + "/record"));
 }
 
@@ -116,10 +136,35 @@ TEST_CASE("pccl-master: its default state lies under the user's state directory,
     CHECK(master.wait() == 0);
 }
 
-TEST_CASE("pccl-master: its version, and its former name") {
-    Process version({master_program(), "--version"});
-    CHECK(version.line() == std::string("pccl-master ") + PCCL_VERSION_STRING);
-    CHECK(version.wait() == 0);
+TEST_CASE("pccl-master: a refused address leaves no directory behind") {
+    const TemporaryFolder folder;
+    for (const char* address : {"127.0.0.1:99999", "nonsense", "a b:48148"}) {
+        Process master({master_program(), "--listen", address}, {"XDG_STATE_HOME=" + folder.path});
+        CHECK(master.wait() == 2);
+    }
+    CHECK(std::filesystem::is_empty(folder.path));
+}
+
+TEST_CASE("pccl-master: an empty PCCL_LOG_LEVEL is none, so that warnings are written") {
+    for (const char* level : {"", "ERR"}) {
+        INFO(level);
+        Process master({master_program(), "--listen", "127.0.0.1:0", "--state", "none"},
+                       {std::string("PCCL_LOG_LEVEL=") + level});
+        const std::string address = address_in(master.line());
+        // A stranger that says what no peer says is worth a warning.
+        send_garbage(address);
+        master.signal(SIGTERM);
+        CHECK(master.errors().empty() == (*level != '\0'));
+        CHECK(master.wait() == 0);
+    }
+}
+
+TEST_CASE("the programs tell their versions, and pccl-master has its former name") {
+    for (const char* name : {"pccl-master", "pccl-perf", "pccl-stress", "pccl-sim"}) {
+        Process version({kBin + "/" + name, "--version"});
+        CHECK(version.line() == std::string(name) + " " + PCCL_VERSION_STRING);
+        CHECK(version.wait() == 0);
+    }
     CHECK(std::filesystem::exists(kBin + "/ccoip_master"));
 }
 

@@ -165,13 +165,28 @@ TEST_CASE("shared state: above the expected revision is evicted, the others go o
     });
 }
 
+TEST_CASE("shared state: all members above the expected revision are evicted, as wrong use") {
+    with_peers(2, [](Peer& peer, int) {
+        State state(1, 0);
+        peer.ok(sync(peer, state), "first");
+        state.state.revision += 3;
+        peer.same(sync(peer, state), pcclInvalidUsage, "too far ahead");
+        const std::string text = pcclGetLastError(peer.comm());
+        peer.expect(text.find("evicted") != std::string::npos, "an eviction: " + text);
+    });
+}
+
 TEST_CASE("shared state: another key set than the majority's is evicted") {
     with_peers(3, [](Peer& peer, int) {
         const int rank = rank_of(peer);
         State state(1, 0);
         if (rank == 1) state.infos[1].name = "biases";
         peer.same(sync(peer, state), rank == 1 ? pcclInvalidUsage : pcclSuccess, "sync");
-        if (rank != 1) {
+        if (rank == 1) {
+            int world = 0;
+            peer.same(pcclGetAttribute(peer.comm(), PCCL_ATTRIBUTE_GLOBAL_WORLD_SIZE, &world),
+                      pcclInvalidUsage, "an evicted peer is in no world");
+        } else {
             state.state.revision = 1;
             peer.ok(sync(peer, state), "again");
         }

@@ -35,7 +35,7 @@ TEST_CASE("failures: all survivors have the same account of a lost member, newco
     const wire::Loss& loss = failures(world, 0)[0].loss;
     CHECK(loss.member == world.nodes[2]->id);
     CHECK(loss.rank == 2);
-    CHECK(loss.address == "sim port 3");
+    CHECK(loss.address == "sim:3");
     CHECK_THAT(loss.cause, Catch::Contains("reports: closed"));
     CHECK(loss.heard);
     CHECK(loss.silent_us <= 2 * kSecond);

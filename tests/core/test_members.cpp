@@ -261,6 +261,45 @@ TEST_CASE("a leaver is gone without an error for the others") {
     check_sums(world, all, {0, 2});
 }
 
+TEST_CASE("who leaves in the middle of an operation is no loss, whatever the policy") {
+    for (const uint8_t policy : {0, 1}) {
+        for (const bool all_called : {false, true}) {
+            World world(policy);
+            world.grow(3);
+            std::vector<Reduction> all;
+            for (size_t i = 0; i < 3; ++i) all.emplace_back(300, i);
+            REQUIRE(all[0].start(world, 0, true).ok());
+            if (all_called) REQUIRE(all[1].start(world, 1).ok());
+            world.settle();
+            core::Ticket ticket = 0;
+            REQUIRE(world.nodes[2]->member->leave(world.now, &ticket).ok());
+            world.settle();
+            REQUIRE(world.nodes[2]->member->result(ticket) != nullptr);
+            world.nodes[2]->alive = false;
+            if (!all_called) REQUIRE(all[1].start(world, 1).ok());
+            world.settle();
+            check_sums(world, all, {0, 1});
+        }
+    }
+}
+
+TEST_CASE("who leaves while another dies does not hide the loss") {
+    World world(1);
+    world.grow(4);
+    std::vector<Reduction> all;
+    for (size_t i = 0; i < 4; ++i) all.emplace_back(300, i);
+    for (size_t i = 0; i < 2; ++i) REQUIRE(all[i].start(world, i, true).ok());
+    world.settle();
+    core::Ticket ticket = 0;
+    REQUIRE(world.nodes[2]->member->leave(world.now, &ticket).ok());
+    world.kill(3);
+    for (size_t i = 0; i < 2; ++i) {
+        REQUIRE(all[i].result(world, i) != nullptr);
+        REQUIRE(all[i].result(world, i)->status.code() == Code::RANK_CONNECTION_LOST);
+        REQUIRE(all[i].out == all[i].in);
+    }
+}
+
 TEST_CASE("cancel ends an operation on all participants") {
     World world;
     world.grow(3);

@@ -106,6 +106,54 @@ TEST_CASE("a member with other keys is evicted and the others go on") {
     REQUIRE(world.nodes[0]->member->view().members.size() == 2);
 }
 
+TEST_CASE("a revision above the expected one is evicted, also when nobody else stands") {
+    for (const size_t members : {1, 2}) {
+        World world;
+        world.grow(members);
+        std::vector<State> states(members, filled(1, {10}));
+        sync(world, states);
+        for (size_t i = 0; i < members; ++i) {
+            REQUIRE(result(world, states, i).status.text() == "");
+            world.nodes[i]->member->forget(states[i].ticket);
+            states[i].revision = 3;
+        }
+        sync(world, states);
+        for (size_t i = 0; i < members; ++i) {
+            CHECK(result(world, states, i).status.code() == Code::EVICTED);
+            CHECK_THAT(result(world, states, i).status.text(), Catch::Contains("revision is above"));
+            CHECK_FALSE(world.nodes[i]->member->view().connected);
+        }
+    }
+}
+
+TEST_CASE("adopting the highest revision is a warning only where the content is another one") {
+    static std::vector<std::string> warnings;
+    warnings.clear();
+    World world;
+    world.tweak = [](core::MemberConfig& config) {
+        config.log =
+            Logger(LogLevel::kWarn, [](LogLevel, std::string_view text) { warnings.emplace_back(text); });
+    };
+    world.grow(2);
+    std::vector<State> states(2, filled(1, {10}));
+    const auto again = [&] {
+        sync(world, states);
+        for (size_t i = 0; i < 2; ++i) {
+            REQUIRE(result(world, states, i).status.text() == "");
+            world.nodes[i]->member->forget(states[i].ticket);
+        }
+    };
+    // A program that leaves its revision alone.
+    for (int call = 0; call < 3; ++call) again();
+    CHECK(warnings.empty());
+    for (State& state : states) state.tensors[0].assign(10, 5);
+    again();
+    REQUIRE(warnings.size() == 2);
+    CHECK_THAT(warnings[0], Catch::Contains("another content than it had agreed on last"));
+    again();
+    CHECK(warnings.size() == 2);
+}
+
 TEST_CASE("a death during a fetch is reported, tainted, and the repeated call succeeds") {
     World world;
     world.grow(3);

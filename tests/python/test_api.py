@@ -8,6 +8,7 @@ import gc
 import os
 import pathlib
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -313,6 +314,51 @@ def test_descriptors_keep_their_arrays_alive():
     del tensor_info
     gc.collect()
     assert alive() is None
+
+
+def test_objects_of_the_wrong_kind_are_refused(communicator):
+    array = np.zeros(4, np.float32)
+    one = pccl.ReduceOp.SUM
+    for call in (
+        lambda: communicator.all_reduce(array, array, op=one, operand_descriptor=5),
+        lambda: communicator.all_reduce(array, array, op=one, quantization_options="none"),
+        lambda: communicator.sync_shared_state(None),
+        lambda: communicator.sync_shared_state(pccl.SharedState([5])),
+        lambda: pccl.SharedState(None),
+        lambda: communicator.all_reduce_multiple_with_retry([1]),
+        lambda: communicator.all_reduce_multiple_with_retry([pccl.ReduceOpDescriptor(0, 0, None)]),
+        lambda: communicator.all_reduce_multiple_with_retry(None),
+        lambda: pccl.ReduceOpDescriptor.from_numpy(array, array, 5),
+        lambda: pccl.MasterNode(5),
+        lambda: pccl.MasterNode([5]),
+        lambda: pccl.DataType.from_numpy_dtype("nonsense"),
+        lambda: pccl.TensorInfo.from_numpy(array, 7),
+    ):
+        with pytest.raises(pccl.PCCLTypeError) as caught:
+            call()
+        assert caught.value.result is pccl.Result.INVALID_ARGUMENT
+    with pytest.raises(pccl.PCCLArgumentError, match="empty"):
+        pccl.TensorInfo.from_numpy(array, "")
+
+
+def test_numbers_out_of_range_name_their_limit():
+    with pytest.raises(pccl.PCCLArgumentError, match=re.escape("2**32 - 1")):
+        pccl.Communicator(UNUSED_ADDRESS, -1)
+    with pytest.raises(pccl.PCCLArgumentError, match=re.escape("2**32 - 1")):
+        pccl.Communicator(UNUSED_ADDRESS, 2**32)
+
+
+@pytest.mark.parametrize(
+    ("given", "lanes"),
+    [({}, None), ({"p2p_connection_pool_size": 0}, 1), ({"p2p_connection_pool_size": 5}, 5),
+     ({"p2p_connection_pool_size": 1000}, 64), ({"p2p_connection_pool_size": 0, "lanes": 3}, 3)],
+)  # fmt: skip
+def test_the_pool_size_is_the_number_of_lanes(monkeypatch, given, lanes):
+    options = []
+    native = pccl._native.Communicator
+    monkeypatch.setattr(pccl._native, "Communicator", lambda given: options.append(given) or native(given))
+    pccl.Communicator(UNUSED_ADDRESS, **given)
+    assert options[0].get("lanes") == lanes
 
 
 def test_shared_state_is_checked(communicator):

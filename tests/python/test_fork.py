@@ -153,7 +153,8 @@ def test_calls_that_run_in_other_threads_do_not_hold_a_forked_process():
             handle = communicator.all_reduce_async(array, array, op=pccl.ReduceOp.SUM)
             blocked = threading.Thread(target=handle.wait)
             blocked.start()
-            time.sleep(0.3)
+            while not handle._lock.locked():  # the thread is in the call, or about to enter it
+                time.sleep(0.005)
             child = os.fork()
             if child == 0:
                 assert handle.wait() == (False, pccl.Result.INVALID_USAGE.value, pccl.ReduceInfo(0, 0, 0))

@@ -41,12 +41,13 @@ inline MemberId member_id(uint8_t n) {
 
 class FakeDriver : public LinkEvents {
    public:
-    FakeDriver(World& world, uint8_t n, LinkOptions options = {}) : id(member_id(n)), world_(world) {
+    FakeDriver(World& world, uint8_t n, LinkOptions options = {}, const std::string& host = "127.0.0.1")
+        : id(member_id(n)), world_(world) {
         run.data.fill(0x77);
         log_ =
             Logger(LogLevel::kTrace, [this](LogLevel, std::string_view text) { logged.emplace_back(text); });
         table = std::make_unique<LinkTable>(world.poller, *this, options);
-        const Status status = table->listen("127.0.0.1", 0, 0);
+        const Status status = table->listen(host, 0, 0);
         INFO(status.text());
         REQUIRE(status.ok());
     }

@@ -91,6 +91,26 @@ transport::OutgoingData data(uint32_t object, std::span<const uint8_t> payload) 
 
 }  // namespace
 
+TEST_CASE("connections start from the address that is listened on, however it was written", "[runtime]") {
+    World world;
+    const FakeDriver a(world, 1, {}, "[127.0.0.2]");
+    CHECK(a.table->address().host() == "127.0.0.2");
+    transport::SocketAddress address;
+    REQUIRE(transport::parse_numeric("127.0.0.1", 0, &address));
+    const int listening = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    REQUIRE(::bind(listening, address.raw(), address.length) == 0);
+    REQUIRE(::listen(listening, 1) == 0);
+    REQUIRE(::getsockname(listening, address.raw(), &address.length) == 0);
+    a.table->connect(member_id(2), {{"127.0.0.1", address.port()}}, world.now() + 30 * kSecond);
+    transport::SocketAddress from;
+    from.length = sizeof from.storage;
+    const int accepted = ::accept(listening, from.raw(), &from.length);
+    REQUIRE(accepted >= 0);
+    CHECK(from.host() == "127.0.0.2");
+    ::close(accepted);
+    ::close(listening);
+}
+
 TEST_CASE("a link comes up at both ends with the same incarnation and carries frames", "[runtime]") {
     const uint32_t lanes = GENERATE(0u, 1u, 2u, 5u, 64u);
     Two two(with_lanes(lanes));

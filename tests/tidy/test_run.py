@@ -125,7 +125,39 @@ class Run(unittest.TestCase):
         self.assert_nothing_was_tried()
 
 
+# What `./run` leaves of a suite with a skipped test, and of the fuzzers.
+RUN_STAND_IN = """#!/bin/sh
+if [ "$1" = fuzz ]; then echo "fuzz: 2 clean, 0 with findings"; exit 0; fi
+mkdir -p "build/$3"
+cat >"build/$3/test.log" <<TEXT
+1/3 Test #1: core: one ......................   Passed    0.01 sec
+2/3 Test #2: core: two ......................   Passed    0.01 sec
+3/3 Test #3: python: test_torch .............***Skipped   0.20 sec
+
+100% tests passed, 0 tests failed out of 3
+
+The following tests did not run:
+\t  3 - python: test_torch (Skipped)
+TEXT
+"""
+
+
 class ContinuousIntegration(unittest.TestCase):
+    def test_skipped_tests_are_told_apart_and_not_counted_as_passed(self):
+        with tempfile.TemporaryDirectory(prefix="pccl-ci-") as name:
+            root = pathlib.Path(name)
+            (root / ".ci").mkdir()
+            shutil.copy(ROOT / ".ci" / "run", root / ".ci" / "run")
+            (root / "run").write_text(RUN_STAND_IN, encoding="utf-8")
+            (root / "run").chmod(0o755)
+            done = subprocess.run(["bash", root / ".ci" / "run"], text=True, capture_output=True, check=False,
+                                  stdin=subprocess.DEVNULL, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        lines = done.stdout.splitlines()
+        for preset in ("release", "asan", "tsan"):
+            self.assertIn(f"== {preset}: 2 passed, 0 failed, 1 skipped", lines)
+        self.assertEqual(lines[-1], "8 passed, 0 failed")
+
     def test_its_limits_fit_into_an_hour(self):
         text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
         deadline_s = int(re.search(r"^deadline_s=(\d+)$", text, flags=re.MULTILINE).group(1))

@@ -119,6 +119,8 @@ TEST_CASE("perf refuses bad arguments in words") {
         {"all_reduce", "--in-place-only", "--out-of-place-only"},
         {"all_reduce", "-b", "4", "-e", "8", "-i", "0"},
         {"all_reduce", "--unknown"},
+        {"all_reduce", "-b", "0", "-e", "0"},
+        {"all_reduce", "-b", "3", "-e", "3"},
     };
     for (const auto& arguments : bad) {
         const Finished run = run_program("pccl-perf", arguments);
@@ -127,6 +129,17 @@ TEST_CASE("perf refuses bad arguments in words") {
         CHECK_FALSE(run.errors.empty());
     }
     CHECK(run_program("pccl-perf", {"--help"}).status == 0);
+}
+
+TEST_CASE("perf measures each number of elements once") {
+    const Finished run = run_program("pccl-perf", {"all_reduce", "-b", "4", "-e", "20", "-i", "4", "-d",
+                                                   "double", "-n", "1", "--peers", "2"});
+    INFO(run.output << run.errors);
+    REQUIRE(run.status == 0);
+    const auto rows = rows_of(run.output);
+    REQUIRE(rows.size() == 2);
+    CHECK(rows[0][0] == "8");
+    CHECK(rows[1][0] == "16");
 }
 
 TEST_CASE("perf names an unreachable coordinator") {

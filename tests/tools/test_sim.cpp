@@ -76,7 +76,26 @@ TEST_CASE("sim lists the rules that can be broken, and refuses others") {
         INFO(rule);
         CHECK(help.output.find(rule) != std::string::npos);
     }
-    CHECK(run_program("pccl-sim", {"--seeds", "1", "--mutate", "no_such_rule"}).status != 0);
+    CHECK(run_program("pccl-sim", {"--seeds", "1", "--mutate", "no_such_rule"}).status == 2);
+}
+
+TEST_CASE("sim refuses options that it would have to ignore") {
+    const std::vector<std::vector<std::string>> bad = {
+        {"--seeds", "0"},
+        {"--verbose", "--seeds", "1"},
+        {"--replay", "3", "--json", "-"},
+        {"--replay", "3", "--seeds", "2"},
+        {"--replay", "3", "--jobs", "2"},
+        {"--unknown"},
+    };
+    for (const auto& arguments : bad) {
+        const Finished run = run_program("pccl-sim", arguments);
+        INFO(arguments.front());
+        CHECK(run.status == 2);
+        CHECK_FALSE(run.errors.empty());
+        CHECK(run.output.empty());
+    }
+    CHECK(run_program("pccl-sim", {"--replay", "3", "--verbose", "--members", "3"}).status == 0);
 }
 
 TEST_CASE("sim breaks each rule in turn, and fails when one is not found") {

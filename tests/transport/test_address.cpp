@@ -92,6 +92,17 @@ TEST_CASE("filters choose by prefix, name, subnet, and exclude", "[transport]") 
     CHECK_FALSE(filter("=eth0").allows("eth00", numeric("10.0.0.1")));
 }
 
+TEST_CASE("a filter that matches nothing leaves nothing, whatever reached the coordinator", "[transport]") {
+    for (const char* first : {"", "127.0.0.1", "10.1.2.3", "203.0.113.5", "fe80::1%1"}) {
+        INFO(first);
+        CHECK(advertised_hosts(host(), filter("nosuch0"), first, 8).empty());
+        CHECK(advertised_hosts(host(), filter("172.30.0.0/16"), first, 8).empty());
+    }
+    // Addresses that others cannot reach are none.
+    CHECK(advertised_hosts(host(), filter("=ib0"), "10.1.2.3", 8).empty());
+    CHECK(advertised_hosts(host(), filter("eth1"), "127.0.0.1", 8) == Hosts{"127.0.0.1", "192.168.7.9"});
+}
+
 TEST_CASE("a v4-mapped subnet is the v4 subnet that it stands for", "[transport]") {
     CHECK(advertised_hosts(host(), filter("::ffff:10.1.2.3/128"), "", 8) == Hosts{"10.1.2.3"});
     CHECK(advertised_hosts(host(), filter("::ffff:192.168.0.0/112"), "", 8) == Hosts{"192.168.7.9"});

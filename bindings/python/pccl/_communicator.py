@@ -12,7 +12,7 @@ from . import _native
 from ._address import split_address
 from ._descriptors import ReduceInfo, array_reduce_numbers, check_unsigned, descriptor_reduce_numbers
 from ._enums import OnFailure, SharedStateSyncStrategy, number_of
-from ._errors import PCCLArgumentError, PCCLError, PCCLTypeError, failure
+from ._errors import PCCLArgumentError, PCCLError, PCCLTypeError, check_fields, failure, list_of
 from ._failures import Failure
 from ._lifetime import add_communicator
 from ._options import native_options
@@ -96,9 +96,10 @@ class Communicator:
     """Membership in a run. Calls release the GIL; failures raise `PCCLError`. Destruction leaves the run.
 
     `address` is the coordinator's, "host:port" or "[IPv6]:port"; `p2p_connection_pool_size` is another name
-    for `lanes`. A lost peer makes a reduce fail with RANK_CONNECTION_LOST, and the caller retries, unless
-    `on_failure` is RETRY: then reduces repeat among the survivors by themselves. Other options that are None
-    are decided by the environment, then by the library's default; times are in milliseconds.
+    for `lanes`, with 0 for 1 and anything above 64 for 64. A lost peer makes a reduce fail with
+    RANK_CONNECTION_LOST, and the caller retries, unless `on_failure` is RETRY: then reduces repeat among
+    the survivors by themselves. Other options that are None are decided by the environment, then by the
+    library's default; times are in milliseconds.
     `log_callback(level, message)` is called from threads of the library and must not call back into this
     module.
 
@@ -112,7 +113,7 @@ class Communicator:
         self,
         address: str,
         peer_group: int = 0,
-        p2p_connection_pool_size: int = 0,
+        p2p_connection_pool_size: int | None = None,
         *,
         connect_timeout_ms: int | None = None,
         heartbeat_ms: int | None = None,
@@ -292,6 +293,7 @@ class Communicator:
         self, shared_state: Any, strategy: Any = SharedStateSyncStrategy.ENFORCE_POPULAR
     ) -> SharedStateSyncInfo:
         """Collective over the group: afterwards all members hold the same tensors and the same revision."""
+        check_fields(shared_state, "shared_state", "revision", "tensor_infos")
         outcome = self._native.synchronize(
             check_unsigned(shared_state.revision, "revision"),
             tensor_numbers(shared_state.tensor_infos),
@@ -347,7 +349,7 @@ class Communicator:
     ) -> ReduceInfo:
         """Runs many reduces, at most `max_in_flight` at a time, and repeats those that fail until all are
         done. A group that shrinks to this member alone raises TOO_FEW_PEERS."""
-        operations = list(descriptors)
+        operations = list_of(descriptors, "descriptors")
         if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int):
             raise PCCLTypeError(f"max_in_flight must be an integer, not {max_in_flight!r}")
         if not operations:
@@ -361,13 +363,15 @@ class Communicator:
         return ReduceInfo(outcome[2], outcome[3], outcome[4])
 
 
-def _create(address: str, peer_group: int, pool_size: int, options: dict[str, Any]) -> _native.Communicator:
+def _create(
+    address: str, peer_group: int, pool_size: int | None, options: dict[str, Any]
+) -> _native.Communicator:
     """The native object. The failure policy never comes from the environment or the library's default, so
     that programs written for PCCL 1.0 see failures whatever options they add."""
     split_address(address)
-    for name, value in (("peer_group", peer_group), ("p2p_connection_pool_size", pool_size)):
-        if check_unsigned(value, name) >= 2**32:
-            raise PCCLArgumentError(f"{name} must be below 2**32, not {value}")
+    check_unsigned(peer_group, "peer_group", bits=32)
+    if pool_size is not None:
+        check_unsigned(pool_size, "p2p_connection_pool_size", bits=32)
     code, text = _native.init()
     if code != _SUCCESS:
         raise failure(code, "pcclInit", text)
@@ -377,6 +381,6 @@ def _create(address: str, peer_group: int, pool_size: int, options: dict[str, An
         "master": address,
         "peer_group": int(peer_group),
     }
-    if pool_size:
-        options.setdefault("lanes", min(int(pool_size), _LANES_MAX))
+    if pool_size is not None:
+        options.setdefault("lanes", min(max(int(pool_size), 1), _LANES_MAX))
     return _native.Communicator(options)

@@ -8,13 +8,13 @@ from typing import Any
 
 from ._arrays import ArrayView, view_array, view_numpy, view_torch
 from ._enums import DataType, DeviceType, DistributionHint, QuantizationAlgorithm, ReduceOp, number_of
-from ._errors import PCCLArgumentError, PCCLError, PCCLTypeError
+from ._errors import PCCLArgumentError, PCCLError, PCCLTypeError, check_fields
 from ._result import Result
+
+_DESCRIPTOR_FIELDS = ("count", "op", "tag", "operand_descriptor", "quantization_options")
 
 # send, recv, count, op, tag, datatype, hint, quantised type, algorithm
 ReduceNumbers = tuple[int, int, int, int, int, int, int, int, int]
-
-_UINT64_END = 1 << 64
 
 
 @dataclass
@@ -87,6 +87,7 @@ class ReduceOpDescriptor:
         pair: tuple[ArrayView, ArrayView], arrays: tuple[Any, Any], reduce_descriptor: Any
     ) -> ReduceOpDescriptor:
         send, recv = pair
+        check_fields(reduce_descriptor, "reduce_descriptor", *_DESCRIPTOR_FIELDS)
         if reduce_descriptor.count != send.numel:
             raise PCCLArgumentError(
                 f"the descriptor's count is {reduce_descriptor.count}, but the arrays have {send.numel}"
@@ -119,6 +120,7 @@ def operand_numbers(operand_descriptor: Any, data_type: DataType | None) -> tupl
         if data_type is None:
             raise PCCLArgumentError("operand_descriptor is missing")
         return data_type.value, DistributionHint.NONE.value
+    check_fields(operand_descriptor, "operand_descriptor", "datatype", "distribution_hint")
     number = number_of(operand_descriptor.datatype, "operand_descriptor.datatype")
     if data_type is not None and number != data_type.value:
         raise PCCLTypeError(
@@ -132,20 +134,21 @@ def quantization_numbers(options: Any) -> tuple[int, int]:
     """Quantised type and algorithm; None means no quantisation."""
     if options is None:
         return DataType.UINT8.value, QuantizationAlgorithm.NONE.value
+    check_fields(options, "quantization_options", "quantized_datatype", "algorithm")
     return (
         number_of(options.quantized_datatype, "quantization_options.quantized_datatype"),
         number_of(options.algorithm, "quantization_options.algorithm"),
     )
 
 
-def check_unsigned(value: Any, what: str) -> int:
-    """An integer that fits 64 bits without a sign; numpy's integers are welcome."""
+def check_unsigned(value: Any, what: str, *, bits: int = 64) -> int:
+    """An integer that fits so many bits without a sign; numpy's integers are welcome."""
     try:
         number = value.__index__()
     except AttributeError:
         raise PCCLTypeError(f"{what} must be an integer, not {type(value).__name__}") from None
-    if not 0 <= number < _UINT64_END:
-        raise PCCLArgumentError(f"{what} must be between 0 and 2**64 - 1, not {number}")
+    if not 0 <= number < 1 << bits:
+        raise PCCLArgumentError(f"{what} must be between 0 and 2**{bits} - 1, not {number}")
     return int(number)
 
 
@@ -169,7 +172,9 @@ def array_reduce_numbers(
 
 def descriptor_reduce_numbers(operation: Any) -> ReduceNumbers:
     """The numbers of an object with the attributes of `ReduceOpDescriptor`."""
+    check_fields(operation, "a descriptor", "sendbuf_ptr", "recvbuf_ptr", "reduce_descriptor")
     descriptor = operation.reduce_descriptor
+    check_fields(descriptor, "reduce_descriptor", *_DESCRIPTOR_FIELDS)
     return (
         check_unsigned(operation.sendbuf_ptr, "sendbuf_ptr"),
         check_unsigned(operation.recvbuf_ptr, "recvbuf_ptr"),

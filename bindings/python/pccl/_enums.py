@@ -141,7 +141,10 @@ class DataType(enum.Enum):
             return found
         import numpy
 
-        native = numpy.dtype(dtype)
+        try:
+            native = numpy.dtype(dtype)
+        except TypeError as error:
+            raise PCCLTypeError(f"{dtype!r} is no dtype: {error}") from None
         data_type = _BY_ELEMENT_NAME.get(native.name)
         if data_type is None:
             raise PCCLTypeError(f"arrays of dtype {native} are not supported")

@@ -47,6 +47,21 @@ class PCCLTypeError(PCCLArgumentError, TypeError):
     """As `PCCLArgumentError`, for an argument of the wrong type."""
 
 
+def check_fields(value: Any, what: str, *names: str) -> None:
+    """Refuses an object without the attributes that are needed; any class that has them will do."""
+    for name in names:
+        if not hasattr(value, name):
+            raise PCCLTypeError(f"{what} must have an attribute {name!r}, which {value!r} has not")
+
+
+def list_of(values: Any, what: str) -> list[Any]:
+    """The elements of anything that can be gone through."""
+    try:
+        return list(values)
+    except TypeError:
+        raise PCCLTypeError(f"{what} must be a sequence, not {type(values).__name__}") from None
+
+
 def failure(code: int, func_name: str, text: str) -> PCCLError:
     """The exception for a failed native call; Python's name replaces the C function's in the text."""
     reason = re.sub(r"^pccl[A-Za-z]+: ", "", text) or meaning(code)

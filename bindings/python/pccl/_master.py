@@ -9,7 +9,7 @@ from typing import Any
 
 from . import _native
 from ._address import split_address
-from ._errors import failure
+from ._errors import failure, list_of
 from ._lifetime import add_master
 from ._options import native_options
 
@@ -43,7 +43,9 @@ class MasterNode:
         log_callback: Callable[[int, str], object] | None = None,
         log_level: Any = None,
     ) -> None:
-        addresses = [listen_address] if isinstance(listen_address, str) else list(listen_address)
+        if isinstance(listen_address, str):
+            listen_address = [listen_address]
+        addresses = list_of(listen_address, "listen_address")
         for address in addresses:
             split_address(address)
         options = native_options(

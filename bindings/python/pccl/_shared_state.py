@@ -9,10 +9,12 @@ from typing import Any
 from ._arrays import view_numpy, view_torch
 from ._descriptors import check_unsigned
 from ._enums import number_of
-from ._errors import PCCLArgumentError, PCCLTypeError
+from ._errors import PCCLArgumentError, PCCLTypeError, check_fields, list_of
 
 # name, address, count, datatype, device, allow_content_inequality
 TensorNumbers = tuple[str, int, int, int, int, bool]
+
+_FIELDS = ("name", "data_ptr", "numel", "dtype", "device_type", "allow_content_inequality")
 
 
 class TensorInfo:
@@ -49,6 +51,7 @@ class TensorInfo:
 
     @classmethod
     def _from_view(cls, view: Any, tensor: Any, name: str, allow_content_inequality: bool) -> TensorInfo:
+        check_name(name)
         info = cls(
             name,
             view.pointer,
@@ -66,7 +69,7 @@ class SharedState:
     that the group agreed on."""
 
     def __init__(self, tensor_infos: Iterable[Any]) -> None:
-        self.tensor_infos = list(tensor_infos)
+        self.tensor_infos = list_of(tensor_infos, "tensor_infos")
         self._revision = 0
 
     @property
@@ -91,15 +94,21 @@ class SharedStateSyncInfo:
     rx_bytes: int
 
 
+def check_name(name: Any) -> None:
+    """Refuses what cannot be the name of a tensor."""
+    if not isinstance(name, str):
+        raise PCCLTypeError(f"the name of a tensor must be a str, not {type(name).__name__}")
+    if not name or "\0" in name:
+        raise PCCLArgumentError("the name of a tensor must not be empty or contain a zero byte")
+
+
 def tensor_numbers(tensor_infos: Iterable[Any]) -> list[TensorNumbers]:
     """The numbers of objects with the attributes of `TensorInfo`."""
     rows: list[TensorNumbers] = []
     names: set[str] = set()
     for info in tensor_infos:
-        if not isinstance(info.name, str):
-            raise PCCLTypeError(f"the name of a tensor must be a str, not {type(info.name).__name__}")
-        if not info.name or "\0" in info.name:
-            raise PCCLArgumentError("the name of a tensor must not be empty or contain a zero byte")
+        check_fields(info, "a tensor", *_FIELDS)
+        check_name(info.name)
         if info.name in names:
             raise PCCLArgumentError(f"two tensors have the name {info.name!r}")
         names.add(info.name)

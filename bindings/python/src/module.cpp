@@ -42,12 +42,6 @@ void install_signal_check() {
     pcclSetInterruptCheck(&check_signals);
 }
 
-#define PCCL_NATIVE_STRING_OF(text) #text
-#define PCCL_NATIVE_STRING(text) PCCL_NATIVE_STRING_OF(text)
-
-constexpr const char* kVersionText = PCCL_NATIVE_STRING(PCCL_VERSION_MAJOR) "." PCCL_NATIVE_STRING(
-    PCCL_VERSION_MINOR) "." PCCL_NATIVE_STRING(PCCL_VERSION_PATCH);
-
 /// (python name, value, meaning) of every result code, in the order of the table.
 py::tuple result_table() {
     py::list rows;
@@ -121,7 +115,7 @@ PYBIND11_MODULE(_native, module) {
     using namespace pccl_native;
 
     module.doc() = "The C interface of PCCL; use the package pccl instead.";
-    module.attr("__version__") = kVersionText;
+    module.attr("__version__") = PCCL_VERSION_STRING;
     module.attr("RESULT_TABLE") = result_table();
 
     install_signal_check();

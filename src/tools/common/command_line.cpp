@@ -28,6 +28,7 @@ bool understand_links(LinkOptions* options, std::string* error) {
 }
 
 bool parse_arguments(CLI::App& app, int argc, char** argv, int* exit_status) {
+    app.set_version_flag("--version", app.get_name() + " " + PCCL_VERSION_STRING);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -1,4 +1,4 @@
-// What the command lines of the programs that reduce have in common.
+// What the command lines of the programs have in common.
 #pragma once
 
 #include <string>
@@ -23,7 +23,8 @@ void declare_links(CLI::App& app, LinkOptions& options);
 /// False, with `error` filled, when they make no sense.
 bool understand_links(LinkOptions* options, std::string* error);
 
-/// False: end the program with `exit_status`, which is 2 after a mistake; help or the error has been printed.
+/// Understands --help and --version too; the app's name is that of the program. False: end the program with
+/// `exit_status`, which is 2 after a mistake; what there is to say has been printed.
 bool parse_arguments(CLI::App& app, int argc, char** argv, int* exit_status);
 /// The end of a program whose options make no sense: prints why. Always false, for the caller to return.
 bool refuse(const std::string& program, const std::string& error, int* exit_status);

@@ -33,15 +33,12 @@ bool measure_all(Session& session, const Options& options, bool speaks, std::vec
                  std::string* error) {
     for (pcclDataType_t type : options.types) {
         for (pcclRedOp_t op : options.ops) {
-            for (uint64_t bytes : message_sizes(options)) {
+            for (uint64_t count : element_counts(options, type)) {
                 RowResult row;
                 row.type = type;
                 row.op = op;
-                row.count = bytes / tools::element_bytes(type);
+                row.count = count;
                 row.bytes = row.count * tools::element_bytes(type);
-                if (row.count == 0) {
-                    continue;
-                }
                 if (!measure_row(session, options, &row, error)) {
                     return false;
                 }

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 
 #include "common/command_line.h"
@@ -120,6 +121,9 @@ bool check_ranges(const Texts& texts, const Options& options, std::string* error
         *error = "-a must be from 0 to 3";
     } else if (message_sizes(options).size() > 100'000) {
         *error = "more than 100000 sizes";
+    } else if (std::all_of(options.types.begin(), options.types.end(),
+                           [&](pcclDataType_t type) { return element_counts(options, type).empty(); })) {
+        *error = "no size holds an element of the type";
     }
     return error->empty();
 }
@@ -129,7 +133,8 @@ bool check_ranges(const Texts& texts, const Options& options, std::string* error
 bool parse_options(int argc, char** argv, Options* options, int* exit_status) {
     CLI::App app(
         "Measures collectives of PCCL in the manner of nccl-tests. Without --master it starts a coordinator "
-        "and all the peers on this host.");
+        "and all the peers on this host.",
+        "pccl-perf");
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     Texts texts;
     declare_nccl_options(app, *options, texts);
@@ -162,6 +167,17 @@ std::vector<uint64_t> message_sizes(const Options& options) {
         size = next;
     }
     return sizes;
+}
+
+std::vector<uint64_t> element_counts(const Options& options, pcclDataType_t type) {
+    std::vector<uint64_t> counts;
+    for (uint64_t bytes : message_sizes(options)) {
+        const uint64_t count = bytes / tools::element_bytes(type);
+        if (count > 0 && (counts.empty() || count != counts.back())) {
+            counts.push_back(count);
+        }
+    }
+    return counts;
 }
 
 }  // namespace pccl::perf

@@ -41,5 +41,7 @@ bool parse_options(int argc, char** argv, Options* options, int* exit_status);
 
 /// The message sizes of the run, as nccl-tests walks from -b to -e.
 std::vector<uint64_t> message_sizes(const Options& options);
+/// The same in elements of a type, without sizes that hold none or as many as the one before.
+std::vector<uint64_t> element_counts(const Options& options, pcclDataType_t type);
 
 }  // namespace pccl::perf

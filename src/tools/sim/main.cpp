@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/command_line.h"
 #include "sim/broken_rules.h"
 #include "sim/runner.h"
 
@@ -205,9 +206,10 @@ int main(int argc, char** argv) {
     uint64_t replayed = 0;
     CLI::App app{"Runs PCCL's protocol core under virtual time with injected faults. One seed is one run.",
                  "pccl-sim"};
-    auto* seeds_option =
-        app.add_option("--seeds", arguments.seeds, "how many seeds to run")->capture_default_str();
-    app.add_option("--first", arguments.first, "the first seed")->capture_default_str();
+    auto* seeds = app.add_option("--seeds", arguments.seeds, "how many seeds to run, at least 1")
+                      ->check(CLI::PositiveNumber)
+                      ->capture_default_str();
+    auto* first = app.add_option("--first", arguments.first, "the first seed")->capture_default_str();
     app.add_option("--members", arguments.run.members_max, "members of a run at most")
         ->check(CLI::Range(2, 64))
         ->capture_default_str();
@@ -218,20 +220,26 @@ int main(int argc, char** argv) {
                    "break a rule on purpose; all: each in turn until it is found, 20000 seeds unless told")
         ->check(CLI::IsMember(mutations));
     app.add_flag("--twice", arguments.run.twice, "run each seed again, which must be the same run");
-    app.add_option("--failures", arguments.failures_max, "stop after so many failing seeds")
-        ->capture_default_str();
-    app.add_option("--jobs", arguments.jobs, "processes to share the seeds; --failures is for each")
-        ->check(CLI::Range(1, 64))
-        ->capture_default_str();
-    app.add_option("--json", arguments.json, "write statistics to this file (- for the standard output)");
-    app.add_flag("--verbose", arguments.verbose, "with --replay: print one line per event");
-    CLI11_PARSE(app, argc, argv);
+    auto* failures = app.add_option("--failures", arguments.failures_max, "stop after so many failing seeds")
+                         ->capture_default_str();
+    auto* jobs =
+        app.add_option("--jobs", arguments.jobs, "processes to share the seeds; --failures is for each")
+            ->check(CLI::Range(1, 64))
+            ->capture_default_str();
+    auto* json =
+        app.add_option("--json", arguments.json, "write statistics to this file (- for the standard output)");
+    app.add_flag("--verbose", arguments.verbose, "with --replay: print one line per event")
+        ->needs(replay_option);
+    // What one seed has no use for is refused rather than ignored.
+    for (CLI::Option* option : {seeds, first, failures, jobs, json}) replay_option->excludes(option);
+    int status = 0;
+    if (!tools::parse_arguments(app, argc, argv, &status)) return status;
     if (arguments.run.mutation == "all") {
         if (*replay_option) {
             std::fprintf(stderr, "pccl-sim: a replay breaks one rule at a time\n");
             return 2;
         }
-        if (!*seeds_option) arguments.seeds = 20000;
+        if (!*seeds) arguments.seeds = 20000;
         return check_mutations(arguments);
     }
     if (*replay_option) return replay(arguments, replayed);

@@ -202,7 +202,8 @@ bool parse_options(int argc, char** argv, Options* options, int* exit_status) {
     CLI::App app(
         "Reduces known data among processes that are killed, frozen, cut off and started anew, and checks "
         "every result. Exit status 0: nothing diverged, was wrong, hung, leaked or lost its place without a "
-        "fault that explains it, and there were iterations.");
+        "fault that explains it, and there were iterations.",
+        "pccl-stress");
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     Texts texts;
     declare(app, *options, texts);
