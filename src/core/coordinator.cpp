@@ -8,8 +8,8 @@
 namespace pccl::core {
 namespace {
 
-/// No run has this many coordinators; larger numbers would wrap.
-constexpr uint64_t kTermsMax = uint64_t{1} << 62;
+/// No run has had this many coordinators more than the term says; larger numbers could make it wrap.
+constexpr uint64_t kTermsAheadMax = uint64_t{1} << 32;
 
 }  // namespace
 
@@ -18,6 +18,7 @@ CoordinatorState::CoordinatorState(CoordinatorConfig config, RandomSource& rando
     : config_(std::move(config)), random_(random), last_tick_(now) {
     term_.count = previous != nullptr ? previous->term.count + 1 : 1;
     term_.nonce = random_.next();
+    if (previous != nullptr) record_term_ = previous->term;
     if (previous != nullptr && !previous->run.is_zero() && !previous->groups.empty()) recover(now, *previous);
     if (config_.record_lost) grace_end_ = now + 2 * config_.timeouts.backoff_cap;
     persist({});
@@ -94,6 +95,7 @@ void CoordinatorState::closed(TimeUs now, uint64_t connection, const std::string
         return evict(now, *id, "it went away before its first epoch");
     if (member.reported_closed)
         return evict(now, *id, member.report + "; its connection to the coordinator closed");
+    if (const std::string seen = link_seen_closed(*id); !seen.empty()) return evict(now, *id, seen);
     log(LogLevel::kInfo, who(*id) + " lost its connection to the coordinator: " + why);
 }
 
@@ -198,7 +200,7 @@ bool CoordinatorState::possible_rounds(const wire::Register& message) const {
 
 bool CoordinatorState::on_register(TimeUs now, uint64_t connection, const wire::Register& message) {
     if (!valid(message.constants) || message.endpoints.empty() || !all_valid(message.endpoints) ||
-        message.id.is_zero() || message.term.count > kTermsMax) {
+        message.id.is_zero() || message.term.count > term_.count + kTermsAheadMax) {
         refuse(connection, Code::INVALID_ARGUMENT, "the registration has invalid settings");
         return true;
     }
@@ -244,16 +246,16 @@ void CoordinatorState::register_again(TimeUs now, uint64_t connection, const wir
     const auto at = members_.find(message.id);
     const bool known = at != members_.end() && message.run == run_ &&
                        (at->second.stage == Stage::kAdmitted || at->second.stage == Stage::kLeaving);
+    if (message.run == run_ && message.term > term_ && !config_.mutations.stale_record) {
+        log(LogLevel::kError,
+            "member " + message.id.brief() + " knows of a later coordinator of this run: it is that one's");
+        return close(connection, "a later coordinator serves the run");
+    }
     if (!known) {
         wire::Evicted evicted;
         evicted.reason = message.run == run_ ? "it was evicted earlier" : "its run is over";
         send_raw(connection, wire::Type::kEvicted, wire::encode(evicted));
         return close(connection, evicted.reason);
-    }
-    if (message.term > term_ && !config_.mutations.stale_record) {
-        log(LogLevel::kError,
-            who(message.id) + " knows of a later coordinator of this run: it is that one's");
-        return close(connection, "a later coordinator serves the run");
     }
     if (!possible_rounds(message)) {
         log(LogLevel::kWarn, who(message.id) + " knows of votes that this run cannot have had");
@@ -308,6 +310,7 @@ void CoordinatorState::tick(TimeUs now) {
             if (group.proposal) group.proposal->started = now;
         }
         recovery_began_ = reports_began_ = now;
+        reports_hold_ += reports_hold_ == 0 ? 0 : now - last_tick_;
     }
     last_tick_ = now;
     tick_connections(now);

@@ -122,6 +122,7 @@ void CoordinatorState::send_proposal(const MemberId& to, const GroupInfo& group)
     for (const MemberId& id : group.proposal->members) message.members.push_back(members_[id].peer);
     message.dead_links.assign(group.proposal->dead_links.begin(), group.proposal->dead_links.end());
     message.lost_links = group.proposal->lost_links;
+    message.majority = config_.majority;
     send(to, message);
 }
 
@@ -204,8 +205,30 @@ bool CoordinatorState::on_linked(TimeUs now, const MemberId& from, const wire::L
     auto& reports = group.proposal->links[from];
     reports.clear();
     for (const wire::LinkReport& report : message.links) reports[report.peer] = report;
+    for (const wire::LinkReport& report : message.links) {
+        const auto member = members_.find(report.peer);
+        if (member == members_.end() || member->second.connection != 0 || member->second.unheard) continue;
+        const std::string seen = link_seen_closed(report.peer);
+        if (seen.empty()) continue;
+        evict(now, report.peer, seen);
+        return true;
+    }
     check_proposal(now, group_id);
     return true;
+}
+
+/// A frozen member reports no suspicion of its old epoch, but the state of its links: what it says of one to
+/// `id` that closed, or nothing.
+std::string CoordinatorState::link_seen_closed(const MemberId& id) const {
+    const auto group = groups_.find(members_.at(id).group);
+    if (group == groups_.end() || !in_proposal(group->second, id)) return {};
+    for (const auto& [from, reports] : group->second.proposal->links) {
+        const auto report = reports.find(id);
+        if (report == reports.end() || !report->second.closed || !alive(from)) continue;
+        return who(from) + " reports: " + report->second.reason +
+               "; its connection to the coordinator closed";
+    }
+    return {};
 }
 
 CoordinatorState::PairState CoordinatorState::pair_state(const Proposal& proposal, const MemberId& a,

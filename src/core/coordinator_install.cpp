@@ -145,15 +145,15 @@ void CoordinatorState::dissolve(TimeUs now, uint32_t group_id) {
 }
 
 void CoordinatorState::persisted(TimeUs now, uint64_t number) {
-    const auto at = pending_installs_.find(number);
-    if (at == pending_installs_.end()) return;
-    const PendingInstall pending = std::move(at->second);
-    pending_installs_.erase(at);
     if (!ready_ && number >= held_for_) {
         ready_ = true;
         for (CoordinatorAction& action : held_) outbox_.push_back(std::move(action));
         held_.clear();
     }
+    const auto at = pending_installs_.find(number);
+    if (at == pending_installs_.end()) return;
+    const PendingInstall pending = std::move(at->second);
+    pending_installs_.erase(at);
     installs_sent(now, pending);
 }
 

@@ -2,6 +2,8 @@
 // report what they have installed and promised. When that shows that nobody else can have gone on, the run is
 // taken up as if from a record; docs/internals/protocol.md has the rules and why they are enough.
 #include <algorithm>
+#include <map>
+#include <set>
 #include <utility>
 
 #include "core/checks.h"
@@ -11,79 +13,107 @@ namespace pccl::core {
 namespace {
 
 constexpr size_t kEndedRunsMax = 64;
+constexpr size_t kReportedRunsMax = 16;
 
-bool contains(const std::vector<MemberId>& list, const MemberId& id) {
-    return std::find(list.begin(), list.end(), id) != list.end();
-}
+using Ids = std::set<MemberId>;
 
-std::vector<MemberId> ids_of(const std::vector<wire::Peer>& peers) {
-    std::vector<MemberId> out;
-    for (const wire::Peer& peer : peers) out.push_back(peer.id);
-    return out;
-}
-
-std::set<wire::EpochId> installed_in(const ReportedGroup& group) {
-    std::set<wire::EpochId> out;
-    for (const auto& [id, report] : group.reports) out.insert(report.installed);
+Ids ids_of(const std::vector<wire::Peer>& peers) {
+    Ids out;
+    for (const wire::Peer& peer : peers) out.insert(peer.id);
     return out;
 }
 
 wire::EpochId highest(const ReportedGroup& group) {
-    return group.reports.empty() ? wire::EpochId{} : *installed_in(group).rbegin();
+    wire::EpochId out;
+    for (const auto& [id, report] : group.reports) out = std::max(out, report.installed);
+    return out;
 }
 
-/// Members that may have promised an epoch which none that reported has installed.
-std::vector<const Report*> promises(const ReportedGroup& group) {
-    std::vector<const Report*> out;
+/// An epoch that members have promised, and that nobody who has reported has installed.
+struct Promise {
+    Ids members;
+    bool majority = false;
+};
+
+std::map<wire::EpochId, Promise> promises(const ReportedGroup& group) {
+    const wire::EpochId known = highest(group);
+    std::map<wire::EpochId, Promise> out;
     for (const auto& [id, report] : group.reports) {
-        if (report.promised > group.install->id) out.push_back(&report);
+        if (report.promised > known && out.count(report.promised) == 0) {
+            out[report.promised] = {{report.promised_members.begin(), report.promised_members.end()},
+                                    report.promised_majority};
+        }
     }
     return out;
 }
 
-bool all_back(const ReportedGroup& group) {
-    return std::all_of(group.install->members.begin(), group.install->members.end(),
-                       [&](const wire::Peer& peer) { return group.reports.count(peer.id) != 0; });
+bool reported(const ReportedGroup& group, const MemberId& id) {
+    const auto at = group.reports.find(id);
+    return at != group.reports.end() && at->second.fenced;
+}
+
+bool all_of(const ReportedGroup& group, const Ids& list) {
+    return std::all_of(list.begin(), list.end(), [&](const MemberId& id) { return reported(group, id); });
 }
 
 /// More than half of `list` has reported, those that leave apart.
-bool majority_of(const ReportedGroup& group, const std::vector<MemberId>& list) {
+bool majority_of(const ReportedGroup& group, const Ids& list) {
     const auto count = std::count_if(list.begin(), list.end(), [&](const MemberId& id) {
-        const auto at = group.reports.find(id);
-        return at != group.reports.end() && !at->second.leaving;
+        return reported(group, id) && !group.reports.at(id).leaving;
     });
     return 2 * static_cast<size_t>(count) > list.size();
 }
 
-/// Those that every epoch which was promised above the highest installed one keeps.
-std::vector<MemberId> kept_by_promises(const ReportedGroup& group) {
-    std::vector<MemberId> out = ids_of(group.install->members);
-    for (const Report* report : promises(group))
-        std::erase_if(out, [&](const MemberId& id) { return !contains(report->promised_members, id); });
+/// Members of the highest epoch that every one which was promised above it keeps.
+Ids kept_by_promises(const ReportedGroup& group) {
+    Ids out = ids_of(group.install->members);
+    for (const auto& [epoch, promise] : promises(group))
+        std::erase_if(out, [&, &list = promise.members](const MemberId& id) { return list.count(id) == 0; });
     return out;
 }
 
-/// An epoch above the highest reported one would be known to a member that has reported: such an epoch needed
-/// more than half of the members of the one before, or else everybody must be here to deny it.
-bool nobody_else_went_on(const ReportedGroup& group, const Mutations& mutations) {
-    if (mutations.any_reports) return true;
-    if (!group.install->majority) return all_back(group);
-    const std::vector<const Report*> promised = promises(group);
-    return majority_of(group, ids_of(group.install->members)) &&
-           majority_of(group, kept_by_promises(group)) &&
+/// Everybody is here who could have gone on to an epoch that nobody else knows of.
+bool all_back(const ReportedGroup& group) {
+    const auto promised = promises(group);
+    return all_of(group, ids_of(group.install->members)) &&
            std::all_of(promised.begin(), promised.end(),
-                       [&](const Report* report) { return majority_of(group, report->promised_members); });
+                       [&](const auto& entry) { return all_of(group, entry.second.members); });
 }
 
-/// Somebody who may still come: not back, and no peer saw its lane closed.
+/// By the majority rule somebody is here who would know of such an epoch.
+bool majority_back(const ReportedGroup& group) {
+    const Ids members = ids_of(group.install->members), kept = kept_by_promises(group);
+    const auto promised = promises(group);
+    const auto going_on =
+        std::count_if(kept.begin(), kept.end(), [&](const MemberId& id) { return reported(group, id); });
+    // The first epoch in the new term needs more than half of the members as well.
+    return group.install->majority && 2 * static_cast<size_t>(going_on) > members.size() &&
+           majority_of(group, members) && majority_of(group, kept) &&
+           std::all_of(promised.begin(), promised.end(), [&](const auto& entry) {
+               const Promise& promise = entry.second;
+               return promise.majority ? majority_of(group, promise.members) : all_of(group, promise.members);
+           });
+}
+
+bool goes_on(const ReportedGroup& group, const Mutations& mutations) {
+    if (!group.install) return false;
+    return mutations.any_reports || all_back(group) || majority_back(group);
+}
+
+/// Somebody who may still come, and matters: not back, and no peer saw its lane closed.
 bool somebody_awaited(const ReportedGroup& group) {
-    std::set<MemberId> closed;
-    for (const auto& [id, report] : group.reports)
+    Ids closed, wanted;
+    for (const auto& [id, report] : group.reports) {
         closed.insert(report.seen_closed.begin(), report.seen_closed.end());
-    return std::any_of(group.install->members.begin(), group.install->members.end(),
-                       [&](const wire::Peer& peer) {
-                           return group.reports.count(peer.id) == 0 && closed.count(peer.id) == 0;
-                       });
+        if (!report.fenced) return true;
+    }
+    if (group.install) wanted = ids_of(group.install->members);
+    for (const auto& [epoch, promise] : promises(group))
+        wanted.insert(promise.members.begin(), promise.members.end());
+    return (!group.install && !highest(group).is_none()) ||
+           std::any_of(wanted.begin(), wanted.end(), [&](const MemberId& id) {
+               return group.reports.count(id) == 0 && closed.count(id) == 0;
+           });
 }
 
 bool valid_install(const wire::Install& install) {
@@ -107,15 +137,19 @@ bool valid_install(const wire::Install& install) {
 
 /// Whether a member's registration is to be taken as a report on a run that is not known here.
 bool CoordinatorState::is_report(const wire::Register& message) const {
-    if (message.run.is_zero() || contains_run(ended_runs_, message.run)) return false;
-    if (recovering_ && message.run == run_ && !config_.mutations.stale_record) {
-        // A member that the record knows, and that knows more than the record.
+    if (message.run.is_zero()) return false;
+    if (run_begun_ && message.run == run_) {
+        // The run is known. A record that was read at the start may be old, and a coordinator that was cut
+        // off may have been replaced meanwhile: then a member knows of a later term or epoch.
         const auto group = groups_.find(message.group);
-        return members_.count(message.id) != 0 && group != groups_.end() &&
-               (message.installed > group->second.installed || message.term > term_);
+        const bool later_epoch = group != groups_.end() && message.installed > group->second.installed;
+        const bool later_term = message.term > (recovering_ ? record_term_ : term_) && message.term != term_;
+        const bool believed = recovering_ || members_.count(message.id) != 0;
+        return !config_.mutations.stale_record && believed && anybody_admitted() &&
+               (later_epoch || later_term);
     }
-    // A run of this process that has ended is over, and where one goes on there is no room for another.
-    if (recovering_ || anybody_admitted() || (run_begun_ && message.run == run_)) return false;
+    // Where a run goes on there is no room for another, and one that has ended is over.
+    if (recovering_ || anybody_admitted() || contains_run(ended_runs_, message.run)) return false;
     // A newcomer that has promised an epoch may be a member by an Install that it has missed.
     return !message.installed.is_none() || !message.promised.is_none();
 }
@@ -125,25 +159,25 @@ bool CoordinatorState::contains_run(const std::deque<RunId>& runs, const RunId& 
 }
 
 void CoordinatorState::begin_reports(TimeUs now) {
-    if (recovering_) {
-        log(LogLevel::kError, "the record is older than what the members of run " + run_.brief() +
-                                  " know: going by their reports instead");
+    if (run_begun_ && anybody_admitted()) {
+        log(LogLevel::kError, "members of run " + run_.brief() +
+                                  " know more than this coordinator: going by their reports instead");
+        close_known("the coordinator has been replaced meanwhile, or its record is old");
         forget_run();
     } else {
         log(LogLevel::kInfo, "members of a run that is not known here come: going by their reports");
     }
     reports_began_ = now;
     if (reports_hold_ == 0) reports_hold_ = now + config_.timeouts.recovery + config_.timeouts.backoff_cap;
-    // Some may be members by an Install that they have missed: all say again who they are.
-    close_known("members of an earlier run come back");
 }
 
-/// No run is known any more.
+/// No run is known any more. Records on their way to the disk make their terms durable and nothing else.
 void CoordinatorState::forget_run() {
     recovering_ = run_begun_ = boundary_ = pending_level_ = false;
     run_ = {};
     groups_.clear();
     rounds_ = rounds_succeeded_ = 0;
+    pending_installs_.clear();
 }
 
 /// All that have registered register anew. One that has not yet would take the end for a refusal.
@@ -157,22 +191,9 @@ void CoordinatorState::close_known(const std::string& why) {
 }
 
 void CoordinatorState::take_report(TimeUs now, uint64_t connection, const wire::Register& message) {
-    if (reported_.empty()) {
-        CoordinatorConnection mine = std::move(connections_[connection]);
-        connections_.erase(connection);
-        begin_reports(now);
-        connections_[connection] = std::move(mine);
-    }
-    Report report;
-    report.connection = connection;
-    report.installed = message.installed;
-    report.promised = message.promised;
-    report.term = message.term;
-    report.leaving = message.leaving;
-    if (message.promised > message.installed) report.promised_members = message.promised_members;
-    for (const wire::Suspect& suspicion : message.suspicions) {
-        if (suspicion.closed) report.seen_closed.push_back(suspicion.peer);
-    }
+    if (reported_.size() >= kReportedRunsMax && reported_.count(message.run) == 0)
+        return close(connection, "members of too many runs come");
+    if (reported_.empty()) begin_reports(now);
     // One connection per member: an older one is dead, whatever it had reported.
     std::vector<uint64_t> replaced;
     for (const auto& [run, groups] : reported_) {
@@ -185,11 +206,49 @@ void CoordinatorState::take_report(TimeUs now, uint64_t connection, const wire::
     log(LogLevel::kInfo, "member " + message.id.brief() + " of run " + message.run.brief() +
                              " has installed " + message.installed.text() + " and promised " +
                              message.promised.text());
+    Report report;
+    report.connection = connection;
+    report.installed = message.installed;
+    report.promised = message.promised;
+    report.promised_majority = message.promised_majority;
+    report.term = message.term;
+    report.leaving = message.leaving;
+    if (message.promised > message.installed) report.promised_members = message.promised_members;
+    for (const wire::Suspect& suspicion : message.suspicions) {
+        if (suspicion.closed) report.seen_closed.push_back(suspicion.peer);
+    }
     connections_[connection].reports = true;
     ReportedGroup& group = reported_[message.run][message.group];
     if (message.installed > highest(group)) group.install.reset(), group.asked = 0;
-    group.reports[message.id] = std::move(report);
+    Report& kept = group.reports[message.id] = std::move(report);
+    if (message.term >= term_) {
+        raise_term(message.term);
+    } else {
+        fence(kept, false);
+    }
     check_reports(now);
+}
+
+/// Members listen to no term that is not later than what they know. All that have reported are to know the
+/// new one, once it is durable.
+void CoordinatorState::raise_term(const wire::Term& above) {
+    term_.count = above.count + 1;
+    ready_ = false;
+    persist({});
+    held_for_ = records_;
+    for (auto& [run, groups] : reported_) {
+        for (auto& [id, group] : groups) {
+            for (auto& [member, report] : group.reports) fence(report, report.connection == group.asked);
+        }
+    }
+}
+
+void CoordinatorState::fence(Report& report, bool wants_install) {
+    report.fenced = false;
+    wire::Recall message;
+    message.term = term_;
+    message.wants_install = wants_install;
+    send_raw(report.connection, wire::Type::kRecall, wire::encode(message));
 }
 
 /// The connection is gone, and with it what its member had reported.
@@ -210,67 +269,89 @@ void CoordinatorState::drop_report(uint64_t connection) {
 bool CoordinatorState::on_recalled(TimeUs now, uint64_t connection, wire::Recalled message) {
     for (auto& [run, groups] : reported_) {
         for (auto& [id, group] : groups) {
-            if (group.asked != connection || group.install) continue;
-            const std::vector<MemberId> listed = ids_of(message.install.members);
-            const bool own = std::any_of(group.reports.begin(), group.reports.end(), [&](const auto& entry) {
-                return entry.second.connection == connection && contains(listed, entry.first);
-            });
-            if (!own || message.install.run != run || message.install.id != highest(group) ||
-                !valid_install(message.install)) {
-                log(LogLevel::kWarn, "a member reported an epoch that cannot be");
-                return false;
+            const auto from =
+                std::find_if(group.reports.begin(), group.reports.end(),
+                             [&](const auto& entry) { return entry.second.connection == connection; });
+            if (from == group.reports.end()) continue;
+            if (message.term == term_) from->second.fenced = true;
+            if (!message.install.id.is_none() && !group.install && group.asked == connection) {
+                const Ids listed = ids_of(message.install.members);
+                if (listed.count(from->first) == 0 || message.install.run != run ||
+                    message.install.id != highest(group) || !valid_install(message.install)) {
+                    log(LogLevel::kWarn, "a member reported an epoch that cannot be");
+                    return false;
+                }
+                group.install = std::move(message.install);
             }
-            group.install = std::move(message.install);
             check_reports(now);
             return true;
         }
     }
-    return true;  // Another member was faster with a later epoch.
+    return true;
 }
 
-/// Of each group one member that has its highest epoch is asked for it.
-void CoordinatorState::ask_installs() {
+/// Of each group one member that has its highest epoch is asked for it, and another when that one is slow.
+void CoordinatorState::ask_installs(TimeUs now) {
     for (auto& [run, groups] : reported_) {
         for (auto& [id, group] : groups) {
-            if (group.install || group.asked != 0 || highest(group).is_none()) continue;
-            for (const auto& [member, report] : group.reports) {
-                if (report.installed != highest(group)) continue;
-                group.asked = report.connection;
-                send_raw(report.connection, wire::Type::kRecall, wire::encode(wire::Recall{}));
-                break;
+            const bool slow = group.asked != 0 && now - group.asked_at > config_.timeouts.liveness / 2;
+            if (group.install || (group.asked != 0 && !slow) || highest(group).is_none()) continue;
+            Report* next = nullptr;  // by connection, in turn
+            for (auto& [member, report] : group.reports) {
+                if (report.installed != highest(group) || report.connection == group.asked) continue;
+                const auto turn = [&](const Report& r) {
+                    return std::pair(r.connection < group.asked, r.connection);
+                };
+                if (next == nullptr || turn(report) < turn(*next)) next = &report;
             }
+            if (next == nullptr) continue;
+            group.asked = next->connection;
+            group.asked_at = now;
+            fence(*next, true);
         }
     }
 }
 
-/// Ends the wait for reports: when a run is whole, when all that can come are here, or when the recovery time
-/// is over.
-void CoordinatorState::check_reports(TimeUs now) {
-    if (reported_.empty()) return;
-    ask_installs();
-    const bool grace_over = now >= reports_began_ + 2 * config_.timeouts.backoff_cap;
-    const bool late = now >= reports_began_ + config_.timeouts.recovery;
-    const RunId* best = nullptr;
+/// The wait for reports is over: the run that goes on, or zero where none does. At once when everybody is
+/// back, after the grace when nobody is left who could come, and in any case after the recovery time.
+std::optional<RunId> CoordinatorState::settled_run(TimeUs now) const {
+    RunId best;
     size_t best_size = 0;
-    bool awaited = false;
+    bool awaited = false, whole = true;
     for (const auto& [run, groups] : reported_) {
         size_t size = 0, groups_known = 0;
         wire::EpochId newest;
-        bool whole = true;
         for (const auto& [id, group] : groups) {
-            whole = whole && group.install && all_back(group);
-            awaited = awaited || (!highest(group).is_none() && (!group.install || somebody_awaited(group)));
-            if (!group.install) continue;
-            if (group.install->id > newest)
+            awaited = awaited || somebody_awaited(group);
+            if (group.install && group.install->id > newest)
                 newest = group.install->id, groups_known = group.install->globals.groups;
-            if (nobody_else_went_on(group, config_.mutations)) size += group.reports.size();
+            if (goes_on(group, config_.mutations)) size += group.reports.size();
+            whole = whole && !somebody_awaited(group) && group.install && all_back(group);
         }
-        if (whole && groups_known <= groups.size()) return take_up(now, run);
-        if (size > best_size) best = &run, best_size = size;
+        awaited = awaited || groups_known > groups.size();
+        whole = whole && groups_known <= groups.size();
+        if (size > best_size) best = run, best_size = size;
     }
-    if (!late && (!grace_over || awaited)) return;
-    if (best != nullptr) return take_up(now, *best);
-    take_up(now, {});
+    // A group of newcomers that promised the first epoch of a run: all are here, and none has installed it.
+    const bool nothing_begun = best_size == 0 && !awaited;
+    const bool grace_over = now >= reports_began_ + 2 * config_.timeouts.backoff_cap;
+    const bool late = now >= reports_began_ + config_.timeouts.recovery;
+    if ((whole && best_size > 0 && reported_.size() == 1) || late) return best;
+    if (grace_over && !awaited && best_size > 0) return best;
+    if (nothing_begun && std::all_of(reported_.begin(), reported_.end(), [](const auto& run) {
+            return std::all_of(run.second.begin(), run.second.end(),
+                               [](const auto& group) { return highest(group.second).is_none(); });
+        }))
+        return RunId();
+    return std::nullopt;
+}
+
+void CoordinatorState::check_reports(TimeUs now) {
+    if (reported_.empty()) return;
+    ask_installs(now);
+    const std::optional<RunId> run = settled_run(now);
+    if (!run) return;
+    take_up(now, *run);
     found_run(now);
 }
 
@@ -280,37 +361,38 @@ void CoordinatorState::take_up(TimeUs now, RunId run) {
     Record record;
     record.run = run;
     std::vector<MemberId> outside;
-    wire::Term newest = term_;
-    for (auto& [reported, groups] : all) {
+    for (auto& [reported_run, groups] : all) {
         for (auto& [id, group] : groups) {
-            const bool goes_on =
-                reported == run && group.install && nobody_else_went_on(group, config_.mutations);
-            for (const auto& [member, report] : group.reports) {
-                newest = std::max(newest, report.term);
-                if (!goes_on) dismiss(report, reported, group);
+            if (reported_run != run || !goes_on(group, config_.mutations)) {
+                for (const auto& [member, report] : group.reports) dismiss(report, reported_run, group);
+                continue;
             }
-            if (!goes_on) continue;
-            const std::vector<MemberId> listed = ids_of(group.install->members);
-            const std::vector<MemberId> kept = group.install->majority ? kept_by_promises(group) : listed;
-            for (const MemberId& member : listed) {
-                if (!contains(kept, member)) outside.push_back(member);
+            const Ids kept = all_back(group) ? ids_of(group.install->members) : kept_by_promises(group);
+            GroupRecord entry;
+            entry.group = id;
+            for (const wire::Peer& peer : group.install->members) {
+                entry.members.push_back(peer.id);
+                if (kept.count(peer.id) == 0) outside.push_back(peer.id);
             }
-            record.groups.push_back({id, listed, std::move(*group.install)});
+            entry.install = std::move(*group.install);
+            record.groups.push_back(std::move(entry));
         }
-        if (reported != run) ended_runs_.push_back(reported);
+        if (reported_run == run) continue;
+        ended_runs_.push_back(reported_run);
         if (ended_runs_.size() > kEndedRunsMax) ended_runs_.pop_front();
     }
     if (run.is_zero()) return;
     log(LogLevel::kInfo, "run " + run.brief() + " is taken up from its members' reports");
     close_known("the run is taken up from its members' reports");
     forget_run();
-    term_.count = newest.count + 1;  // Members ignore every term but a later one.
+    reports_hold_ = 0;
+    record_term_ = term_;
     recover(now, record);
     for (const MemberId& member : outside) {
         groups_[members_[member].group].change_wanted = true;
         expel(now, member, "an epoch was proposed without it before the record was lost");
     }
-    ready_ = false;  // Nothing of this term is sent before it is durable.
+    ready_ = false;  // What is taken up is durable before anybody hears of it.
     persist({});
     held_for_ = records_;
 }

@@ -104,13 +104,16 @@ struct Report {
     wire::Term term;
     std::vector<MemberId> promised_members;  ///< when more is promised than installed
     std::vector<MemberId> seen_closed;       ///< peers whose lanes it saw closed
+    bool promised_majority = false;
     bool leaving = false;
+    bool fenced = false;  ///< it has answered to this term: no earlier coordinator can go on with it
 };
 
 struct ReportedGroup {
     std::map<MemberId, Report> reports;
     std::optional<wire::Install> install;  ///< of the highest epoch reported
     uint64_t asked = 0;                    ///< the connection that was asked for it, or 0
+    TimeUs asked_at = 0;
 };
 
 /// What goes out when a record is durable.
@@ -174,7 +177,10 @@ class CoordinatorState {
     void take_report(TimeUs now, uint64_t connection, const wire::Register& message);
     void drop_report(uint64_t connection);
     bool on_recalled(TimeUs now, uint64_t connection, wire::Recalled message);
-    void ask_installs();
+    void raise_term(const wire::Term& above);
+    void fence(Report& report, bool wants_install);
+    void ask_installs(TimeUs now);
+    std::optional<RunId> settled_run(TimeUs now) const;
     void check_reports(TimeUs now);
     void take_up(TimeUs now, RunId run);
     void dismiss(const Report& report, const RunId& run, const ReportedGroup& group);
@@ -198,6 +204,7 @@ class CoordinatorState {
     bool on_request_change(TimeUs now, const MemberId& from, const wire::RequestChange& message);
     bool on_frozen(TimeUs now, const MemberId& from, wire::Frozen message);
     bool on_linked(TimeUs now, const MemberId& from, const wire::Linked& message);
+    std::string link_seen_closed(const MemberId& id) const;
     void check_proposal(TimeUs now, uint32_t group);
     void check_boundary(TimeUs now);
     enum class PairState { kUp, kDead, kOpen };
@@ -236,6 +243,7 @@ class CoordinatorState {
     /// After a restart, until the members of the record have registered or are given up.
     bool recovering_ = false;
     TimeUs recovery_began_ = 0;
+    wire::Term record_term_;  ///< of the record that the recovery began with
     /// Runs that are not known here, by what their members say.
     std::map<RunId, std::map<uint32_t, ReportedGroup>> reported_;
     TimeUs reports_began_ = 0;

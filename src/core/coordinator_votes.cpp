@@ -150,6 +150,7 @@ void CoordinatorState::drop_newcomer(const MemberId& id, Code code, const std::s
 void CoordinatorState::found_run(TimeUs now) {
     if (recovering_ || anybody_admitted() || now < grace_end_) return;
     if (!reported_.empty() && now < reports_hold_) return;
+    if (!reported_.empty() && settled_run(now)) return check_reports(now);
     for (const auto& [id, group] : groups_) {
         if (group.proposal || group.installing) return;
     }

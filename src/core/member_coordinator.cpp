@@ -8,6 +8,7 @@ namespace pccl::core {
 
 void MemberState::coordinator_up(TimeUs now) {
     coordinator_up_ = true;
+    coordinator_spoke_ = false;
     coordinator_heard_ = now;
     coordinator_sent_ = now;
     wire::Register message;
@@ -34,6 +35,7 @@ void MemberState::coordinator_up(TimeUs now) {
         }
     }
     if (proposal_) {
+        message.promised_majority = proposal_->majority;
         for (const wire::Peer& peer : proposal_->members) message.promised_members.push_back(peer.id);
     }
     to_coordinator(message);
@@ -47,7 +49,8 @@ void MemberState::coordinator_up(TimeUs now) {
 }
 
 void MemberState::coordinator_down(TimeUs now, const std::string& why) {
-    if (coordinator_up_ || coordinator_lost_ == 0) coordinator_lost_ = now;
+    // A connection over which no coordinator of this run spoke was none.
+    if ((coordinator_up_ && coordinator_spoke_) || coordinator_lost_ == 0) coordinator_lost_ = now;
     coordinator_up_ = false;
     if (join_ticket_ != 0) {
         // One that was never answered may be no coordinator at all; one that was comes back.
@@ -106,10 +109,7 @@ bool MemberState::coordinator_frame(TimeUs now, wire::Type type, std::span<const
                 set_fate(now, {Code::EVICTED, "the coordinator removed this peer from the run: " + m.reason});
                 return true;
             });
-        case wire::Type::kRecall:
-            if (!admitted_) return false;
-            to_coordinator(wire::Recalled{installed_});
-            return true;
+        case wire::Type::kRecall: return decoded<wire::Recall>(body, [&](auto& m) { return on_recall(m); });
         case wire::Type::kLeft:
             if (leaving_) depart(now);
             return true;
@@ -123,7 +123,8 @@ bool MemberState::on_welcome(TimeUs now, const wire::Welcome& message) {
                                 "the coordinator speaks another protocol version"});
     }
     const bool other_run = !run_.is_zero() && message.run != run_;
-    if (message.term < term_ && (admitted_ || !other_run)) {
+    // A newcomer that has promised nothing yet may take any coordinator.
+    if (message.term < term_ && (admitted_ || (proposal_ && !other_run))) {
         log(LogLevel::kWarn, "ignoring a coordinator of an older term");
         return false;
     }
@@ -132,6 +133,7 @@ bool MemberState::on_welcome(TimeUs now, const wire::Welcome& message) {
         return true;
     }
     term_ = message.term;
+    coordinator_spoke_ = true;
     if (admitted_) return true;
     if (other_run) {
         // What a newcomer had promised to the other run binds nobody in this one.
@@ -142,6 +144,21 @@ bool MemberState::on_welcome(TimeUs now, const wire::Welcome& message) {
         drop_future();
     }
     run_ = message.run;
+    return true;
+}
+
+/// A coordinator without a record asks; no earlier term is listened to from here on.
+bool MemberState::on_recall(const wire::Recall& message) {
+    if (message.term < term_) {
+        log(LogLevel::kWarn, "ignoring a coordinator of an older term");
+        return false;
+    }
+    term_ = message.term;
+    coordinator_spoke_ = true;
+    wire::Recalled answer;
+    answer.term = term_;
+    if (message.wants_install && admitted_) answer.install = installed_;
+    to_coordinator(answer);
     return true;
 }
 

@@ -137,7 +137,8 @@ void MemberState::report_links() {
         if (at != links_.end()) {
             report.incarnation = at->second.up ? at->second.incarnation : 0;
             report.failed = at->second.failed && !at->second.up;
-            if (report.failed) report.reason = at->second.reason;
+            report.closed = !at->second.up && !at->second.reason.empty();
+            if (report.failed || report.closed) report.reason = at->second.reason;
         }
         message.links.push_back(std::move(report));
     }

@@ -261,6 +261,7 @@ class MemberState {
     void give_up_joining(TimeUs now, const std::string& why);
     bool wants_coordinator() const { return admitted_ || join_ticket_ != 0; }
     bool coordinator_frame(TimeUs now, wire::Type type, std::span<const uint8_t> body);
+    bool on_recall(const wire::Recall& message);
     bool on_welcome(TimeUs now, const wire::Welcome& message);
     bool on_refused(TimeUs now, const wire::Refused& message);
     bool on_prepare(TimeUs now, const wire::Prepare& message);
@@ -357,6 +358,7 @@ class MemberState {
 
     // coordinator
     bool coordinator_up_ = false;
+    bool coordinator_spoke_ = false;  ///< over this connection, in a term that counts
     TimeUs coordinator_heard_ = 0;
     TimeUs coordinator_sent_ = 0;
     TimeUs coordinator_lost_ = 0;

@@ -71,6 +71,15 @@ void CoordinatorNode::split(TimeUs overlap) {
     start({});
 }
 
+/// Who gets a new connection: the newest process, but sometimes an older one that still runs.
+uint32_t CoordinatorNode::listening() {
+    const auto last = static_cast<uint32_t>(lives_.size() - 1);
+    for (uint32_t life = 0; life < last; ++life) {
+        if (lives_[life].core && world_.random().chance(0.3)) return life;
+    }
+    return last;
+}
+
 std::string CoordinatorNode::describe() const {
     std::string out;
     for (const Life& life : lives_) {
@@ -153,7 +162,10 @@ void CoordinatorNode::deliver(Stream& stream, uint32_t from_side) {
         drain();
         world_.faults().step(Fault::When::kFrameToCoordinator, message.type, stream.node);
     } else {
-        world_.process(to).coordinator_frame(message.type, message.body);
+        const bool newest = stream.life + 1 == lives_.size();
+        if (!world_.process(to).coordinator_frame(message.type, message.body, newest) &&
+            current(to) == &stream)
+            sever(to);
         world_.process(to).settle();
         world_.faults().step(Fault::When::kFrameTo, message.type, to);
     }
@@ -312,14 +324,14 @@ void CoordinatorNode::handle(const Event& event) {
         }
         case EventKind::kStreamOpened: {
             Stream& stream = *streams_[event.object];
-            stream.life = static_cast<uint32_t>(lives_.size() - 1);
-            if (!newest()) {
+            stream.life = listening();
+            if (!core_of(stream)) {
                 stream.closing = true;  // refused
                 return tell(stream, kMemberSide, world_.latency(kCoordinatorNode, stream.node));
             }
             if (stream.closing) return;
             stream.open[kCoordinatorSide] = true;
-            newest()->opened(world_.now(), stream.index + 1, World::name(stream.node));
+            core_of(stream)->opened(world_.now(), stream.index + 1, World::name(stream.node));
             drain();
             return schedule_arrival(stream, kMemberSide);
         }

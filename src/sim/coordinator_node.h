@@ -88,6 +88,7 @@ class CoordinatorNode {
     void act(uint32_t life, core::CoordinatorAction& action);
     void start(std::vector<uint8_t> stored);
     void end(uint32_t life);
+    uint32_t listening();
     void arm(uint32_t life);
     core::Coordinator* core_of(const Stream& stream) { return lives_[stream.life].core.get(); }
     core::Coordinator* newest() const { return lives_.back().core.get(); }

@@ -395,7 +395,7 @@ void Process::coordinator_down(const std::string& why) {
     world_.schedule(world_.random().between(backoff_ / 2, backoff_), EventKind::kStreamConnect, node_);
 }
 
-void Process::coordinator_frame(wire::Type type, std::span<const uint8_t> body) {
+bool Process::coordinator_frame(wire::Type type, std::span<const uint8_t> body, bool newest) {
     if (type == wire::Type::kWelcome) {
         wire::Welcome message;
         if (wire::decode(body, message)) run_ = message.run;
@@ -408,10 +408,12 @@ void Process::coordinator_frame(wire::Type type, std::span<const uint8_t> body) 
             }
         }
     }
-    if (!member_->coordinator_frame(world_.now(), type, body)) {
+    const bool accepted = member_->coordinator_frame(world_.now(), type, body);
+    if (!accepted && newest) {
         world_.fail("I5", World::name(node_) + " refused a frame of type " +
                               std::to_string(static_cast<int>(type)) + " of its own coordinator");
     }
+    return accepted;
 }
 
 void Process::exit(bool orderly) {

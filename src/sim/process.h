@@ -96,7 +96,8 @@ class Process {
     void tick();
     void coordinator_up();
     void coordinator_down(const std::string& why);
-    void coordinator_frame(wire::Type type, std::span<const uint8_t> body);
+    /// False: it is refused, as only the frames of an earlier coordinator may be.
+    bool coordinator_frame(wire::Type type, std::span<const uint8_t> body, bool newest);
     void connect_to_coordinator();
     /// Carries out what the core wants, and schedules its next deadline.
     void settle();

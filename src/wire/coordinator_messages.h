@@ -164,10 +164,11 @@ struct Propose {
     std::vector<Peer> members;
     std::vector<Pair> dead_links;
     std::vector<LostLink> lost_links;
+    bool majority = false;  ///< as its Install will say
     template <class V>
     void visit(V& v) {
         v.item(term), v(run), v.item(id), v.list(members, kMembersMax), v.list(dead_links, kDeadLinksMax);
-        v.list(lost_links, kDeadLinksMax);
+        v.list(lost_links, kDeadLinksMax), v(majority);
     }
 };
 
@@ -260,12 +261,16 @@ struct Left {
     void visit(V&) {}
 };
 
-/// From a coordinator that has lost the record of the run: asks for the Install of the epoch that was
-/// registered.
+/// From a coordinator that has lost the record of the run: what was registered counts from here on for this
+/// term, and no earlier one goes on. It may ask for the Install of the epoch that was registered.
 struct Recall {
     static constexpr Type kType = Type::kRecall;
+    Term term;
+    bool wants_install = false;
     template <class V>
-    void visit(V&) {}
+    void visit(V& v) {
+        v.item(term), v(wants_install);
+    }
 };
 
 // ---- member to coordinator
@@ -304,13 +309,15 @@ struct Register {
     std::vector<Suspect> suspicions;
     Term term;             ///< the highest that this member has heard of
     bool leaving = false;  ///< it goes on in no epoch
+    bool promised_majority = false;
     template <class V>
     void visit(V& v) {
         v(version), v(run), v(id), v(group), v.list(endpoints, kEndpointsMax), v.item(constants),
             v.item(installed);
         v.item(promised), v(round), v(round_succeeded), v(vote_number), v(vote),
             v.list(installed_members, kMembersMax);
-        v.list(promised_members, kMembersMax), v.list(suspicions, kMembersMax), v.item(term), v(leaving);
+        v.list(promised_members, kMembersMax), v.list(suspicions, kMembersMax), v.item(term), v(leaving),
+            v(promised_majority);
     }
 };
 
@@ -382,9 +389,10 @@ struct LinkReport {
     uint64_t incarnation = 0;  ///< 0: not up
     bool failed = false;       ///< given up
     std::string reason;
+    bool closed = false;  ///< it was lost, or refused, and is not up again
     template <class V>
     void visit(V& v) {
-        v(peer), v(incarnation), v(failed), v.text(reason);
+        v(peer), v(incarnation), v(failed), v(closed), v.text(reason);
     }
 };
 
@@ -414,10 +422,11 @@ struct Prepared {
 /// The answer to Recall.
 struct Recalled {
     static constexpr Type kType = Type::kRecalled;
-    Install install;
+    Term term;
+    Install install;  ///< where it was asked for
     template <class V>
     void visit(V& v) {
-        v.item(install);
+        v.item(term), v.item(install);
     }
 };
 

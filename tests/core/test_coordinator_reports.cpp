@@ -267,6 +267,8 @@ TEST_CASE("reports: a record that is older than what its members know is not bel
     world.crash_coordinator();
     world.record = old;
     world.start_coordinator();
+    // Whichever comes first: the last one is not even in the record.
+    world.reconnect(GENERATE(0, 2));
     come_back(world, 3 * kSecond);
     check_whole(world, {0, 1, 2});
 }
@@ -281,4 +283,107 @@ TEST_CASE("reports: a run that was given up does not come back, nor does one tha
     CHECK(evicted(world, 0));
     world.reconnect(1);
     CHECK(evicted(world, 1));
+}
+
+TEST_CASE("reports: those who promised an epoch with newcomers wait for these") {
+    const bool majority = GENERATE(false, true);
+    World world;
+    use(world, majority);
+    world.grow(2);
+    world.add();
+    world.add();
+    world.vanishes_at = at_frame(wire::Type::kInstall, 0);
+    std::vector<core::Ticket> votes(2);
+    for (size_t i = 0; i < 2; ++i)
+        REQUIRE(world.nodes[i]->member->update_topology(world.now, &votes[i]).text() == "");
+    world.settle();
+    REQUIRE_FALSE(world.coordinator);
+    lose_record(world);
+    SECTION("members first") {
+        for (const size_t index : {0, 1}) world.reconnect(index);
+        CHECK_FALSE(evicted(world, 0));
+    }
+    SECTION("newcomers first, and members late") {
+        for (const size_t index : {2, 3}) world.reconnect(index);
+        world.advance(4 * kSecond);
+    }
+    come_back(world, 3 * kSecond);
+    world.update();
+    check_whole(world, {0, 1, 2, 3});
+}
+
+TEST_CASE("reports: by default a newcomer that may have been admitted must come back as well") {
+    World world;
+    use(world, false);
+    world.grow(2);
+    world.add();
+    world.vanishes_at = at_frame(wire::Type::kInstall, 0);
+    std::vector<core::Ticket> votes(2);
+    for (size_t i = 0; i < 2; ++i)
+        REQUIRE(world.nodes[i]->member->update_topology(world.now, &votes[i]).text() == "");
+    world.settle();
+    world.kill(2);
+    lose_record(world);
+    come_back(world);
+    CHECK(evicted(world, 0));
+    CHECK(evicted(world, 1));
+}
+
+TEST_CASE("reports: a founder whose first epoch was never installed founds another run at once") {
+    World world;
+    world.vanishes_at = at_frame(wire::Type::kInstall, 0);
+    world.add();
+    REQUIRE_FALSE(world.coordinator);
+    world.record.clear();
+    world.start_coordinator();
+    world.reconnect_all();
+    world.reconnect_all();
+    world.settle();
+    check_whole(world, {0});
+}
+
+TEST_CASE("reports: who has reported goes on with no earlier coordinator") {
+    const bool majority = GENERATE(false, true);
+    World world;
+    use(world, majority);
+    world.grow(3);
+    std::unique_ptr<core::Coordinator> earlier = std::move(world.coordinator);
+    for (auto& node : world.nodes) {
+        node->connection = 0;
+        node->member->coordinator_down(world.now, "closed");
+    }
+    lose_record(world);
+    come_back(world, kSecond);
+    check_whole(world, {0, 1, 2});
+    // One reaches the earlier coordinator again, which knows now that there was another.
+    world.disconnect(*world.nodes[0]);
+    std::swap(world.coordinator, earlier);
+    world.reconnect(0);
+    CHECK(world.coordinator->describe().find("group 0") == std::string::npos);
+    world.disconnect(*world.nodes[0]);
+    std::swap(world.coordinator, earlier);
+    come_back(world, 5 * kSecond);
+    check_whole(world, {0, 1, 2});
+}
+
+TEST_CASE("reports: a run that changes its rule keeps to the stricter one until all know") {
+    World world;
+    use(world, true);
+    world.grow(5);
+    // The next coordinator would let any survivors go on; its first epoch still needs more than half.
+    world.configure = [](core::CoordinatorConfig& config) { config.record_lost = true; };
+    lose_record(world);
+    come_back(world, kSecond);
+    check_whole(world, {0, 1, 2, 3, 4});
+    for (const size_t index : {2, 3}) {
+        for (size_t other = 0; other < 5; ++other) world.unreachable.emplace_back(index, other);
+    }
+    world.vanishes_at = at_frame(wire::Type::kInstall, 1);
+    world.kill(4);
+    REQUIRE_FALSE(world.coordinator);
+    // Of those who promised its epoch all must come, since the epoch after it needs no half.
+    world.kill(0);
+    lose_record(world);
+    come_back(world);
+    for (const size_t index : {1, 2, 3}) CHECK(evicted(world, index));
 }

@@ -239,12 +239,15 @@ TEST_CASE("members go on without the coordinator", "[runtime]") {
 TEST_CASE("members find a coordinator that came back, and learn it when it serves another run", "[runtime]") {
     Fleet fleet;
     fleet.options.timeouts.backoff_cap = 50 * kMillisecond;
-    fleet.grow(2);
+    fleet.grow(3);
     fleet.master.reset();
+    fleet.members.pop_back();
     MasterOptions master_options;
     master_options.listen = {fleet.options.master};
     master_options.log_level = LogLevel::kNone;
-    MasterServer second(master_options);  // without a record it knows nothing of the run
+    master_options.timeouts.liveness = 200 * kMillisecond;
+    // Without a record it cannot know whether the third went on without these two.
+    MasterServer second(master_options);
     REQUIRE(second.start().ok());
     in_parallel(2, [&](size_t i) {
         Status status;
