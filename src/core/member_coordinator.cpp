@@ -123,8 +123,8 @@ bool MemberState::on_welcome(TimeUs now, const wire::Welcome& message) {
                                 "the coordinator speaks another protocol version"});
     }
     const bool other_run = !run_.is_zero() && message.run != run_;
-    // A newcomer that has promised nothing yet may take any coordinator.
-    if (message.term < term_ && (admitted_ || (proposal_ && !other_run))) {
+    const bool earlier = message.term < term_;
+    if (earlier && admitted_) {
         log(LogLevel::kWarn, "ignoring a coordinator of an older term");
         return false;
     }
@@ -135,8 +135,8 @@ bool MemberState::on_welcome(TimeUs now, const wire::Welcome& message) {
     term_ = message.term;
     coordinator_spoke_ = true;
     if (admitted_) return true;
-    if (other_run) {
-        // What a newcomer had promised to the other run binds nobody in this one.
+    if (other_run || earlier) {
+        // A newcomer that starts anew is for those whom it has promised an epoch like one that has died.
         promised_ = {};
         proposal_.reset();
         prepare_.reset();

@@ -147,7 +147,7 @@ TEST_CASE("rules whose breach shows in random runs") {
         {"commit_if_any_complete", "I2", 100},
         {"no_freeze", "I1 I2 I5", 150},
         {"no_restore", "I2", 100},
-        {"no_tombstone", "I1", 150},
+        {"no_tombstone", "I1", 100, 1701},
         {"no_credit", "I4", 50, 201},
         {"accept_old_epoch", "I5", 100},
         {"forget_returned", "I1 I3", 50},
@@ -156,7 +156,7 @@ TEST_CASE("rules whose breach shows in random runs") {
         {"flags_sampled_again", "I1", 50, 341},
         {"local_timeout", "I1", 50, 341},
         {"keep_of_the_gone", "I2", 100, 951},
-        {"stale_record", "I5", 120},
+        {"stale_record", "I5", 50, 151},
     };
     for (const Rule& rule : rules) {
         SeedOptions options;
