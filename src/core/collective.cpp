@@ -201,6 +201,11 @@ void Collective::restore() {
     folded_.assign(folded_.size(), 0);
 }
 
+void Collective::forget_charges() {
+    for (Parked& entry : parked_) entry.charge = wire::Charge::kNone;
+    consumed_.clear();
+}
+
 void Collective::forget_folds() {
     release_parked();
     folded_.assign(folded_.size(), 0);

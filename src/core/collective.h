@@ -93,6 +93,8 @@ class Collective {
     void restore();
     /// Forgets what is folded and not final.
     void forget_folds();
+    /// The epoch that the charges were paid in is over: nothing is given back for what came in it.
+    void forget_charges();
 
     /// After enter_epoch: by rank, the segments (bit by bit) of whose inputs by that rank this one keeps the
     /// fold. Empty: of none.

@@ -222,9 +222,18 @@ bool CoordinatorState::on_linked(TimeUs now, const MemberId& from, const wire::L
 std::string CoordinatorState::link_seen_closed(const MemberId& id) const {
     const auto group = groups_.find(members_.at(id).group);
     if (group == groups_.end() || !in_proposal(group->second, id)) return {};
-    for (const auto& [from, reports] : group->second.proposal->links) {
+    const Proposal& proposal = *group->second.proposal;
+    const auto& members = group->second.members;
+    for (const auto& [from, reports] : proposal.links) {
         const auto report = reports.find(id);
         if (report == reports.end() || !report->second.closed || !alive(from)) continue;
+        // A newcomer's word is not enough, and a link that is not used or was ordered to close says nothing.
+        const wire::Pair pair = pair_of(from, id);
+        const bool ordered = std::any_of(proposal.lost_links.begin(), proposal.lost_links.end(),
+                                         [&](const wire::LostLink& lost) { return lost.pair == pair; });
+        if (ordered || proposal.dead_links.count(pair) != 0 ||
+            std::find(members.begin(), members.end(), from) == members.end())
+            continue;
         return who(from) + " reports: " + report->second.reason +
                "; its connection to the coordinator closed";
     }

@@ -4,6 +4,12 @@
 #include "core/coordinator_state.h"
 
 namespace pccl::core {
+namespace {
+
+/// It must fit into a frame, also when a member reports it.
+constexpr size_t kInstallBytesMax = wire::kCoordinatorBodyBytesMax - 64;
+
+}  // namespace
 
 Record CoordinatorState::record() const {
     Record out;
@@ -117,7 +123,7 @@ void CoordinatorState::install(TimeUs, const std::vector<uint32_t>& groups, bool
         GroupInfo& group = groups_[id];
         group.install.globals = now_global;
         // One that is too large would be refused by every member, together with the connection.
-        shrink(group.install, wire::kCoordinatorBodyBytesMax, group.constants.retry_policy == 0);
+        shrink(group.install, kInstallBytesMax, group.constants.retry_policy == 0);
     }
     for (const auto& [id, member] : members_) {
         if (member.stage != Stage::kLeaving) continue;

@@ -127,8 +127,8 @@ bool valid_install(const wire::Install& install) {
         std::all_of(install.dead_links.begin(), install.dead_links.end(), [&](const auto& pair) {
             return pair.a < pair.b && ids.count(pair.a) != 0 && ids.count(pair.b) != 0;
         });
-    return links && valid(install.constants) && all_valid(install.counters) &&
-           all_valid(install.tombstones) &&
+    return links && install.round <= kSequenceMax && valid(install.constants) &&
+           all_valid(install.counters) && all_valid(install.tombstones) &&
            std::all_of(install.decisions.begin(), install.decisions.end(),
                        [](const wire::Decision& decision) { return valid(decision.key); });
 }
@@ -168,7 +168,8 @@ void CoordinatorState::begin_reports(TimeUs now) {
         log(LogLevel::kInfo, "members of a run that is not known here come: going by their reports");
     }
     reports_began_ = now;
-    if (reports_hold_ == 0) reports_hold_ = now + config_.timeouts.recovery + config_.timeouts.backoff_cap;
+    if (reports_hold_ == 0 || now > reports_hold_ + config_.timeouts.recovery)
+        reports_hold_ = now + config_.timeouts.recovery + config_.timeouts.backoff_cap;
 }
 
 /// No run is known any more. Records on their way to the disk make their terms durable and nothing else.
@@ -211,7 +212,6 @@ void CoordinatorState::take_report(TimeUs now, uint64_t connection, const wire::
     report.installed = message.installed;
     report.promised = message.promised;
     report.promised_majority = message.promised_majority;
-    report.term = message.term;
     report.leaving = message.leaving;
     if (message.promised > message.installed) report.promised_members = message.promised_members;
     for (const wire::Suspect& suspicion : message.suspicions) {
@@ -221,8 +221,10 @@ void CoordinatorState::take_report(TimeUs now, uint64_t connection, const wire::
     ReportedGroup& group = reported_[message.run][message.group];
     if (message.installed > highest(group)) group.install.reset(), group.asked = 0;
     Report& kept = group.reports[message.id] = std::move(report);
-    if (message.term >= term_) {
+    if (message.term > term_) {
         raise_term(message.term);
+    } else if (message.term == term_) {
+        kept.fenced = true;  // It has answered before.
     } else {
         fence(kept, false);
     }

@@ -101,7 +101,6 @@ struct GroupInfo {
 struct Report {
     uint64_t connection = 0;
     wire::EpochId installed, promised;
-    wire::Term term;
     std::vector<MemberId> promised_members;  ///< when more is promised than installed
     std::vector<MemberId> seen_closed;       ///< peers whose lanes it saw closed
     bool promised_majority = false;

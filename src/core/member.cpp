@@ -23,6 +23,7 @@ std::optional<plan::Rank> MemberState::rank_of(const MemberId& id) const {
 }
 
 Link* MemberState::link_of(plan::Rank rank) {
+    PCCL_ASSERT(rank < members_.size());
     const auto at = links_.find(members_[rank]);
     return at == links_.end() ? nullptr : &at->second;
 }

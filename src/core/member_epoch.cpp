@@ -227,6 +227,7 @@ void MemberState::decide_ops(TimeUs now, const wire::Install& message) {
         op->heard.reset();
         for (EarlyData& early : op->early) slots_.give(early.slot);
         op->early.clear();
+        if (op->run) op->run->forget_charges();
         op->early_offers.clear();
     }
     std::vector<std::pair<wire::OpKey, const wire::Decision*>> goes_on;

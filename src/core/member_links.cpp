@@ -35,6 +35,7 @@ void MemberState::link_up(TimeUs now, const MemberId& peer, uint64_t incarnation
     link.up = true;
     link.connecting = false;
     link.failed = false;
+    link.reason.clear();
     link.incarnation = incarnation;
     link.heard = now;
     link.sent = now;

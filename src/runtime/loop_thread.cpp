@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include <system_error>
+#include <exception>
 
 #include "base/check.h"
 #include "base/contain.h"
@@ -32,7 +32,7 @@ bool LoopThread::start(std::string* error) {
     try {
         thread_ = std::thread([this] { uv_run(&loop_, UV_RUN_DEFAULT); });
         started_ = true;
-    } catch (const std::system_error& failure) {
+    } catch (const std::exception& failure) {
         *error = std::string("cannot start a thread: ") + failure.what();
         uv_close(reinterpret_cast<uv_handle_t*>(&async_), nullptr);
         uv_run(&loop_, UV_RUN_DEFAULT);

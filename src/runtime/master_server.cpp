@@ -8,9 +8,9 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <map>
 #include <mutex>
-#include <system_error>
 #include <thread>
 
 #include "base/contain.h"
@@ -196,7 +196,7 @@ Status MasterServer::Impl::start() {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
         thread_ = std::thread([this] { serve(); });
-    } catch (const std::system_error& error) {
+    } catch (const std::exception& error) {
         status = {Code::RESOURCE_LIMIT,
                   std::string("cannot start the coordinator's thread: ") + error.what()};
     }

@@ -387,3 +387,19 @@ TEST_CASE("reports: a run that changes its rule keeps to the stricter one until 
     come_back(world);
     for (const size_t index : {1, 2, 3}) CHECK(evicted(world, index));
 }
+
+TEST_CASE("reports: a member that reports twice costs the others nothing") {
+    World world;
+    use(world, false);
+    world.grow(3);
+    lose_record(world);
+    for (const size_t index : {0, 1}) world.reconnect(index);
+    core::Record before, after;
+    REQUIRE(wire::decode(world.record, before));
+    world.disconnect(*world.nodes[0]);
+    world.reconnect(0);
+    REQUIRE(wire::decode(world.record, after));
+    CHECK(after.term == before.term);
+    come_back(world, kSecond);
+    check_whole(world, {0, 1, 2});
+}

@@ -169,6 +169,28 @@ TEST_CASE("a pair that cannot talk is served by a plan around it") {
     }
 }
 
+TEST_CASE("a member with a dead link may lose its coordinator for a moment while the epoch changes") {
+    World world;
+    world.grow(4);
+    world.unreachable = {{0, 1}};
+    world.break_link(0, 1);
+    world.settle();
+    REQUIRE(world.nodes[0]->member->view().members.size() == 4);
+    // The change waits for the third, whose connection is down as well.
+    world.disconnect(*world.nodes[2]);
+    world.kill(3);
+    world.disconnect(*world.nodes[1]);
+    world.settle();
+    world.reconnect(1);
+    world.reconnect(2);
+    world.advance(kSecond);
+    for (const size_t index : {0, 1, 2}) {
+        INFO(world.nodes[index]->member->describe());
+        CHECK(world.nodes[index]->member->fate().ok());
+        CHECK(world.nodes[index]->member->view().members.size() == 3);
+    }
+}
+
 TEST_CASE("with two members a dead link removes one of them") {
     World world;
     world.grow(2);
