@@ -301,8 +301,8 @@ void CoordinatorState::ask_installs(TimeUs now) {
             Report* next = nullptr;  // by connection, in turn
             for (auto& [member, report] : group.reports) {
                 if (report.installed != highest(group) || report.connection == group.asked) continue;
-                const auto turn = [&](const Report& r) {
-                    return std::pair(r.connection < group.asked, r.connection);
+                const auto turn = [asked = group.asked](const Report& r) {
+                    return std::pair(r.connection < asked, r.connection);
                 };
                 if (next == nullptr || turn(report) < turn(*next)) next = &report;
             }
